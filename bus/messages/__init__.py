@@ -1,0 +1,1 @@
+"""Every statement that travels on the bus, as msgspec tagged unions."""

@@ -1,0 +1,1 @@
+"""SQLite stores: inbox, outbox, history and what they share."""

@@ -1,0 +1,114 @@
+"""Which messages were taken up, and what became of each: idempotency, evidence, tombstones.
+
+A row is written only after verification, in the transaction of what the message changed, and it
+is kept as long as the tombstone. It holds the signed header, never a body.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from bus.instants import Instant
+from bus.storage.database import Database
+from bus.verification import VerifiedMessage
+
+SCHEMA: Final = """
+CREATE TABLE inbox (
+    source TEXT NOT NULL, message_id TEXT NOT NULL, digest BLOB NOT NULL,
+    message_type TEXT NOT NULL, record_source TEXT, record_id TEXT,
+    payload BLOB NOT NULL, key_id TEXT NOT NULL, signature BLOB NOT NULL,
+    outcome TEXT NOT NULL, received_at INTEGER NOT NULL, carrier TEXT,
+    PRIMARY KEY (source, message_id)
+) WITHOUT ROWID;
+CREATE TABLE quarantine (
+    seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, code TEXT NOT NULL,
+    digest BLOB NOT NULL, octets INTEGER NOT NULL, fault TEXT NOT NULL, origin TEXT,
+    message_type TEXT, message_id TEXT, source TEXT, record_source TEXT, record_id TEXT
+);
+"""
+
+
+class Outcome(StrEnum):
+    """The first outcome of a message at one addressee."""
+
+    APPLIED = "applied"
+    NO_EFFECT = "no_effect"
+    WAITING = "waiting"
+    """It concerns a record that this party has not seen."""
+    WITHHELD = "withheld"
+    """Its data were not stored: the record had ended before it came."""
+
+
+class Inbox:
+    """The table of messages taken up, keyed by (source, message id)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known_digest(self, source: str, message_id: str) -> bytes | None:
+        """Return the digest kept for a message, or None for one that is new."""
+        row = self._database.execute(
+            "SELECT digest FROM inbox WHERE source = ? AND message_id = ?", (source, message_id)
+        ).fetchone()
+        return row[0] if row else None
+
+    def add(
+        self,
+        message: VerifiedMessage,
+        outcome: Outcome,
+        now: Instant,
+        carrier: str | None = None,
+    ) -> None:
+        """Keep a message's header and outcome; `carrier` is the id of one that carried it."""
+        statement, record = message.statement, message.statement.record
+        self._database.execute(
+            "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                statement.source,
+                statement.message_id,
+                message.digest,
+                message.kind.message_type,
+                record.source if record else None,
+                record.record_id if record else None,
+                message.payload,
+                message.key_id,
+                message.signature,
+                outcome,
+                now,
+                carrier,
+            ),
+        )
+
+
+class Quarantine:
+    """What was refused: code, digest, size and those header fields that pass their forms."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(  # noqa: PLR0913  (the columns of one row)
+        self,
+        now: Instant,
+        code: str,
+        digest: bytes,
+        octets: int,
+        fault: str,
+        origin: str | None,
+        fields: dict[str, str | None],
+    ) -> None:
+        """Keep what is safe to keep of a refused delivery; never its attachment."""
+        self._database.execute(
+            "INSERT INTO quarantine VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                now,
+                code,
+                digest,
+                octets,
+                fault,
+                origin,
+                fields.get("message_type"),
+                fields.get("message_id"),
+                fields.get("source"),
+                fields.get("record_source"),
+                fields.get("record_id"),
+            ),
+        )

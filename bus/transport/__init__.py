@@ -1,0 +1,1 @@
+"""Two implementations of `bus.ports.Transport`: in process, and over AMQP."""

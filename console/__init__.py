@@ -1,0 +1,1 @@
+"""All that a person touches: the command line and its output."""

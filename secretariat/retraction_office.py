@@ -1,0 +1,98 @@
+"""Carrying out retractions: to every holder in the ledger, repeated to the silent ones."""
+
+from bus.holdings import erase_record, erase_version
+from bus.identifiers import SECRETARIAT
+from bus.instants import instant_to_text
+from bus.messages.correspondence import EnvelopeBody
+from bus.messages.header import Version
+from bus.messages.retraction import Retraction, RetractionAction, RetractionClaims
+from bus.standing import fold
+from bus.statements import Draft
+from bus.storage.records import RecordKey
+from bus.turn import Turn
+from secretariat.case_store import CaseStore
+from secretariat.retraction import ObligationState, RetractionLedger
+from secretariat.review import ReviewSettings
+from secretariat.set_office import SetOffice
+
+
+class RetractionOffice:
+    """Orders retractions and reminds those who stay silent."""
+
+    def __init__(self, settings: ReviewSettings) -> None:
+        self._settings = settings
+
+    def delete_everywhere(self, turn: Turn, key: RecordKey, digest: bytes, cause: str) -> None:
+        """End a record at all holders, the secretariat's own copy first."""
+        if RetractionLedger(turn.stores.database).was_ended(key):
+            return
+        self._order(turn, key, digest, RetractionAction.DELETE, cause, None)
+        erase_record(turn, key)
+        SetOffice(turn.stores.database).note_ended(key, turn.now)
+
+    def replace_everywhere(
+        self, turn: Turn, key: RecordKey, old: bytes, replacement: bytes, envelope: bytes
+    ) -> None:
+        """Put a compliant version in the place of a rejected one at all holders."""
+        self._order(
+            turn, key, old, RetractionAction.UPDATE, "replaced", (replacement, envelope)
+        )
+        erase_version(turn, key, old)
+
+    def _order(  # noqa: PLR0913, PLR0917  (what an order is made of)
+        self,
+        turn: Turn,
+        key: RecordKey,
+        digest: bytes,
+        action: RetractionAction,
+        cause: str,
+        replacement: tuple[bytes, bytes] | None,
+    ) -> None:
+        cases, ledger = CaseStore(turn.stores.database), RetractionLedger(turn.stores.database)
+        members = [member for member in cases.holders(key) if member != SECRETARIAT]
+        number = cases.next_number(key)
+        deadline = turn.now + self._settings.retraction_deadline
+        issued = turn.issue(
+            Draft(
+                Retraction,
+                tuple(members),
+                RetractionClaims(number, action, instant_to_text(deadline)),
+                subject=f"{key.source}:{key.record_id}:{number}",
+                record=Version(key.source, key.record_id, digest),
+                body=EnvelopeBody(replacement[1]) if replacement else None,
+            )
+        )
+        before = turn.stores.records.standing(key)
+        after = fold(
+            before, issued.statement, issued.digest, replacement[0] if replacement else None
+        )
+        turn.stores.records.put(key, before, after, turn.now)
+        ledger.open_campaign(
+            issued.message_id,
+            key,
+            digest,
+            number,
+            action,
+            cause,
+            turn.now,
+            deadline,
+            turn.now + self._settings.retraction_repeat,
+            members,
+        )
+
+    def remind(self, turn: Turn) -> None:
+        """Repeat retractions to silent holders, and name those past their deadline."""
+        ledger = RetractionLedger(turn.stores.database)
+        for owed in ledger.to_repeat(turn.now):
+            turn.stores.outbox.send_again(owed.message_id, owed.member, turn.now)
+            ledger.repeated(owed, turn.now + self._settings.retraction_repeat)
+            late = owed.state is ObligationState.OWED and turn.now >= owed.deadline
+            if late:
+                ledger.name_overdue(owed, turn.now)
+            turn.note(
+                "holder_named_overdue" if late else "retraction_repeated_to_holder",
+                message_id=owed.message_id,
+                source=owed.key.source,
+                record_id=owed.key.record_id,
+                detail={"holder": owed.member},
+            )

@@ -1,0 +1,1 @@
+"""Drives the nodes: scenarios, world, workload, checkers, residual scan, runner."""

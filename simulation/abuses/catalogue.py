@@ -1,0 +1,79 @@
+"""Every abuse with its id, the rule it breaks, where it should be found, and its lesson."""
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from bus.errors import BadInput
+from simulation.abuses import forged_signature, refugee, rejected_record_sent_again
+from simulation.abuses.deeds import AbuseRequest, AbuseTools, Deed
+from simulation.workload import Step
+
+
+class Abuse(Struct, frozen=True):
+    """One entry. `expected` says what the network makes of it."""
+
+    abuse_id: str
+    name: str
+    title: str
+    rule: str
+    expected: str
+    lesson: str
+    deeds: Callable[[AbuseRequest, AbuseTools], list[Deed]]
+    needs_earlier_alert: bool = False
+
+
+ABUSES: Final[tuple[Abuse, ...]] = (
+    Abuse(
+        "T-01",
+        "forged_signature",
+        "Forged signature",
+        "Design, section 4: the signature decides who spoke",
+        "every addressee refuses it (signature_invalid)",
+        "The broker lets a bureau publish under its own name whatever it likes. Only the "
+        "signature proves that the bureau's key said it.",
+        forged_signature.deeds,
+    ),
+    Abuse(
+        "C-01",
+        "refugee",
+        "Refugee sought by the state of feared persecution",
+        "Constitution, Article 2; resolution GA-2017-86-RES-09",
+        "delivered, pending review, rejected under Article 2, deleted at every holder",
+        "A valid signature proves origin and not compliance. Until the retraction has reached "
+        "the last holder, the data do harm.",
+        refugee.deeds,
+    ),
+    Abuse(
+        "C-02",
+        "rejected_record_sent_again",
+        "Rejected data sent again under a new record",
+        "Constitution, Articles 2 and 3: no further co-operation through the network",
+        "delivered, pending review, rejected because co-operation is closed",
+        "Deleted data may come back in another envelope. The list of closed cases must outlive "
+        "the data, and recognise the person.",
+        rejected_record_sent_again.deeds,
+        needs_earlier_alert=True,
+    ),
+)
+
+
+def abuse_named(name: str) -> Abuse:
+    """Return an abuse by id or name; raise `BadInput` for one that the catalogue lacks."""
+    for abuse in ABUSES:
+        if name in (abuse.abuse_id, abuse.name):
+            return abuse
+    known = ", ".join(f"{abuse.abuse_id} {abuse.name}" for abuse in ABUSES)
+    message = f"no abuse {name!r}; there are {known}"
+    raise BadInput(message)
+
+
+def deeds_of(step: Step, tools: AbuseTools) -> list[Deed]:
+    """Return what a step's abuse makes its member do; raise `BadInput` where it lacks something."""
+    abuse = abuse_named(step.abuse)
+    if abuse.needs_earlier_alert and not step.of:
+        message = f"abuse {abuse.name} needs the label of an earlier alert to build on"
+        raise BadInput(message)
+    label = step.label or f"{abuse.name}@{step.at}"
+    return abuse.deeds(AbuseRequest(step.member, step.at, step.to, label, step.of), tools)

@@ -1,0 +1,14 @@
+"""What every acceptance test may ask for: a RabbitMQ to start, found here or fetched once."""
+
+import sys
+
+import pytest
+
+from simulation.broker.fetch import find_or_fetch
+from simulation.broker.server_tree import ServerTree
+
+
+@pytest.fixture(scope="session")
+def server_tree() -> ServerTree:
+    """The installed RabbitMQ, or the fetched one in the user's cache."""
+    return find_or_fetch(lambda line: sys.stderr.write(f"{line}\n"))
