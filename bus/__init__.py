@@ -1,1 +1,1 @@
-"""The network: identifiers, messages, trust, transports and storage. It knows messages, not bureaus."""
+"""The network: messages, trust, transports and storage. It knows messages, not bureaus."""

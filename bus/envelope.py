@@ -8,6 +8,7 @@ that still verifies.
 
 from base64 import b64encode
 from hashlib import sha256
+from itertools import pairwise
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec import Meta, Struct
 
 from bus import refusals
 from bus.identifiers import DIGEST_BYTES, SIGNATURE_BYTES, KeyId
+from bus.instants import Instant, instant_from_text
 from bus.messages import codec
 from bus.messages.catalogue import (
     KIND_BY_PAYLOAD_TYPE,
@@ -74,12 +76,19 @@ class SignedEnvelope(Closed, frozen=True):
 
 
 class OpenedEnvelope(Struct, frozen=True, gc=False):
-    """An envelope whose form is right. *Nothing in it is trusted yet*: see `bus.verification`."""
+    """An envelope whose form is right. *Nothing in it is trusted yet*: see `bus.verification`.
+
+    `issued_at` and `expires_at` are the header's texts, read. `proof` is digest and signature in
+    one piece: what a kept signature check is looked up by.
+    """
 
     statement: Statement
     kind: StatementKind
     envelope: SignedEnvelope
     digest: bytes
+    proof: bytes
+    issued_at: Instant
+    expires_at: Instant | None
     body: Closed | None
 
     @property
@@ -172,13 +181,40 @@ def open_envelope(octets: bytes) -> OpenedEnvelope:
     _check_addressees(statement, kind)
     _check_record(statement, kind)
     body = _checked_body(statement, kind, envelope.attachment)
-    return OpenedEnvelope(statement, kind, envelope, envelope.digest, body)
+    digest = envelope.digest
+    return OpenedEnvelope(
+        statement=statement,
+        kind=kind,
+        envelope=envelope,
+        digest=digest,
+        proof=digest + envelope.signatures[0].sig,
+        issued_at=_instant(statement.issued_at),
+        expires_at=_expiry(statement, kind),
+        body=body,
+    )
+
+
+def _instant(text: str) -> Instant:
+    """Step 4: the day and hour exist."""
+    try:
+        return instant_from_text(text)
+    except ValueError as error:
+        raise EnvelopeRefused(refusals.FIELD_MALFORMED, "a day or hour that is none") from error
+
+
+def _expiry(statement: Header, kind: StatementKind) -> Instant | None:
+    """Step 4: retractions, decisions and revocations never expire; other types may."""
+    if statement.expires_at is None:
+        return None
+    if not kind.may_expire:
+        raise EnvelopeRefused(refusals.FIELD_MALFORMED, "expires_at")
+    return _instant(statement.expires_at)
 
 
 def _check_addressees(statement: Header, kind: StatementKind) -> None:
     """Step 4: one spelling of the same addressees, and no hiding from the secretariat."""
     addressees = statement.addressees
-    if any(left >= right for left, right in zip(addressees, addressees[1:], strict=False)):
+    if any(left >= right for left, right in pairwise(addressees)):
         raise EnvelopeRefused(refusals.ADDRESSEES_MALFORMED)
     if kind.addresses_secretariat and "IPSG" not in addressees:
         raise EnvelopeRefused(refusals.SECRETARIAT_NOT_ADDRESSED)

@@ -7,6 +7,7 @@ from bus.turn import Turn
 
 def held_envelope(turn: Turn, source: str, message_id: str, digest: bytes) -> bytes | None:
     """Return the octets that `source` signed, with their attachment, or None without a body."""
+    turn.stores.inbox.flush()
     row = turn.stores.database.execute(
         "SELECT message_type, payload, key_id, signature FROM inbox"
         " WHERE source = ? AND message_id = ?",

@@ -11,6 +11,7 @@ from bus.messages.catalogue import Statement
 from bus.messages.correspondence import EnvelopeBody
 from bus.messages.header import Header
 from bus.messages.retraction import Retraction, RetractionAction
+from bus.messages.review import Release
 from bus.refusals import EnvelopeRefused
 from bus.standing import NOTHING_KNOWN, RecordState, Standing, fold
 from bus.statements import IssuedStatement
@@ -80,9 +81,7 @@ def store_version(turn: Turn, message: VerifiedMessage) -> tuple[Change, Effect]
     taken_back = state in (RecordState.DELETED, RecordState.REJECTED)
     if taken_back or message.body_octets is None or message.nonce is None:
         return change, Effect(Outcome.WITHHELD, state)
-    turn.stores.records.keep_body(
-        message.digest, change.key, message.nonce, message.body_octets
-    )
+    turn.stores.records.keep_body(message.digest, change.key, message.nonce, message.body_octets)
     return change, Effect(Outcome.APPLIED, state)
 
 
@@ -148,7 +147,11 @@ def carried_version(turn: Turn, message: VerifiedMessage) -> VerifiedMessage | N
     if not isinstance(message.body, EnvelopeBody):
         return None
     try:
-        inner = turn.verifier.verify_inner(message.body.envelope, turn.registry, turn.now)
+        inner = turn.verifier.verify_inner(
+            message.body.envelope,
+            turn.registry,
+            released=isinstance(message.statement, Release),
+        )
     except EnvelopeRefused as refused:
         turn.note_message("inner_envelope_refused", message, refused.refusal.code)
         return None

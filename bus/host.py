@@ -6,6 +6,7 @@ and mail leaves after that. A crash between any two of these repeats work and lo
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, ParamSpec, Protocol, TypeVar
 
 import structlog
@@ -16,13 +17,15 @@ from bus.identifiers import QueueKind
 from bus.instants import Instant
 from bus.messages.catalogue import KINDS
 from bus.participant import Participant
-from bus.ports import Publication, PublishOutcome, Settlement, Transport
+from bus.ports import Delivery, Publication, PublishOutcome, Settlement, Transport
+from bus.storage.history import HistoryRow
 from bus.storage.outbox import Mail
-from bus.topology import exchange_name, queue_name, routing_key
+from bus.topology import STRAY_QUEUES, exchange_name, queue_name, routing_key
 from bus.turn import Turn
 
 BATCH_MESSAGES_MAX: Final = 500
 RELAY_MESSAGES_MAX: Final = 2_000
+HISTORY_ROWS_MAX: Final = 1_000
 
 _log: Final = structlog.get_logger(__name__)
 P = ParamSpec("P")
@@ -44,15 +47,17 @@ async def at_once(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 class Activity(Struct, frozen=True):
     """What a runner needs to know to tell whether the network is quiet.
 
-    `confirmed` counts confirmed publications per recipient, `settled` deliveries done with, both
-    since the start. `pending` tells of work that can go on without time passing. `parked` names
-    recipients whose mail cannot leave at present. `next_due` is when time matters next, and
-    `open_work` how many matters a run must still settle.
+    `confirmed` counts by queue the publications that the broker confirmed, `settled` the
+    deliveries done with, both since the start. The secretariat counts a dead letter under the
+    queue that it came from, so that over all parties the two agree once nothing is under way.
+    `pending` tells of work that can go on without time passing. `parked` names recipients whose
+    mail cannot leave at present. `next_due` is when time matters next, and `open_work` how many
+    matters a run must still settle.
     """
 
     now: Instant
     confirmed: Mapping[str, int]
-    settled: int
+    settled: Mapping[str, int]
     pending: bool
     parked: tuple[str, ...]
     next_due: Instant | None
@@ -74,8 +79,18 @@ class Injection(Struct, frozen=True):
 OrderTaker = Callable[[Turn, bytes], bytes]
 
 
+class _Outlook(Struct, frozen=True):
+    """What lies ahead of a party, as long as nothing changes."""
+
+    next_due: Instant | None
+    open_work: int
+
+
 class Host:
-    """One party and its connection to the bus."""
+    """One party and its connection to the bus.
+
+    Its verbs are for one caller at a time. `also_reads` names queues beside the party's own two.
+    """
 
     def __init__(
         self,
@@ -84,6 +99,7 @@ class Host:
         now: Instant,
         worker: Worker = at_once,
         take_order: OrderTaker | None = None,
+        also_reads: Sequence[str] = (),
     ) -> None:
         self.participant = participant
         self.party = participant.party
@@ -91,17 +107,20 @@ class Host:
         self._transport = transport
         self._work = worker
         self._take_order = take_order
+        self._also_reads = also_reads
         self._confirmed: Counter[str] = Counter()
-        self._settled = 0
+        self._settled: Counter[str] = Counter()
         self._parked: set[str] = set()
+        self._unanswered: set[str] = set()
         self._subscribed: list[str] = []
-        self._next_due: Instant | None = now
+        self._outlook: _Outlook | None = None
         self._mail_waits = True
         self._in_transit: list[Mail] = []
 
     async def subscribe(self, kinds: tuple[QueueKind, ...] = tuple(QueueKind)) -> None:
         """Begin to receive from this party's own queues of these kinds."""
         names = [queue_name(kind, self.party) for kind in kinds]
+        names += self._also_reads if QueueKind.STATEMENTS in kinds else ()
         new = [name for name in names if name not in self._subscribed]
         await self._transport.subscribe(new)
         self._subscribed += new
@@ -113,15 +132,22 @@ class Host:
 
     async def pump(self, wait_seconds: float = 0) -> bool:
         """Take what has arrived, handle it, settle it, and relay mail; tell if there was any."""
-        deliveries = await self._transport.take(BATCH_MESSAGES_MAX, wait_seconds)
+        return await self.handle(await self.take(wait_seconds))
+
+    async def take(self, wait_seconds: float) -> list[Delivery]:
+        """Take what has arrived, for `handle`; wait at most so long for the first."""
+        return await self._transport.take(BATCH_MESSAGES_MAX, wait_seconds)
+
+    async def handle(self, deliveries: Sequence[Delivery]) -> bool:
+        """Handle what was taken, settle it, and relay mail; tell if there was any of either."""
         if deliveries:
             taken = await self._work(self.participant.receive, deliveries, self.now)
             if taken.accepted:
                 await self._transport.settle(taken.accepted, Settlement.ACCEPT)
-                self._settled += len(taken.accepted)
+                self._settled.update(map(_queue_settled, taken.accepted))
             if taken.requeued:
                 await self._transport.settle(taken.requeued, Settlement.REQUEUE)
-            await self._changed()
+            self._changed()
         relayed = await self.relay()
         return bool(deliveries) or relayed
 
@@ -156,11 +182,15 @@ class Host:
         for letter, outcome in zip(mail, outcomes, strict=True):
             if outcome is PublishOutcome.CONFIRMED:
                 confirmed.append((letter.message_id, letter.recipient))
-                self._confirmed[letter.recipient] += 1
+                self._confirmed[_queue_reached(letter.message_type, letter.recipient)] += 1
             else:
                 failed.append((letter.message_id, letter.recipient))
                 self._park(letter.recipient, outcome)
         await self._work(self.participant.mail_settled, confirmed, failed, self.now)
+
+    def has_settled(self, at_least: Mapping[str, int]) -> bool:
+        """Tell whether so many deliveries are done with, by queue."""
+        return all(self._settled[queue] >= number for queue, number in at_least.items())
 
     @property
     def parked(self) -> tuple[str, ...]:
@@ -171,19 +201,34 @@ class Host:
         if recipient not in self._parked:
             _log.warning("mail_parked", party=self.party, recipient=recipient, outcome=outcome)
         self._parked.add(recipient)
+        if outcome is PublishOutcome.UNCONFIRMED:
+            self._unanswered.add(recipient)
 
-    async def _changed(self) -> None:
-        """After any change: ask anew what is due and whether mail waits."""
-        self._next_due = await self._work(self.participant.next_due, self.now)
+    def try_unanswered_again(self) -> None:
+        """Let mail leave again of which the broker said nothing, without waiting for a tick."""
+        self._parked -= self._unanswered
+        self._mail_waits = self._mail_waits or bool(self._unanswered)
+        self._unanswered.clear()
+
+    def _changed(self) -> None:
+        """After any change: what lies ahead must be asked anew, and mail may wait."""
+        self._outlook = None
         self._mail_waits = True
+
+    async def _look_ahead(self) -> _Outlook:
+        if self._outlook is None:
+            self._outlook = await self._work(_outlook_of, self.participant, self.now)
+        return self._outlook
 
     async def tick(self, now: Instant) -> None:
         """Let simulated time be `now`, do what is due, and give parked mail another try."""
         self.now = now
         self._parked.clear()
-        if self._next_due is not None and self._next_due <= now:
+        self._unanswered.clear()
+        next_due = (await self._look_ahead()).next_due
+        if next_due is not None and next_due <= now:
             await self._work(self.participant.tick, now)
-            await self._changed()
+            self._changed()
         self._mail_waits = True
 
     async def issue(self, order: bytes) -> bytes:
@@ -195,7 +240,7 @@ class Host:
         result = await self._work(
             self.participant.act, self.now, lambda turn: take_order(turn, order)
         )
-        await self._changed()
+        self._changed()
         return result
 
     async def inject(self, injection: Injection) -> tuple[str, ...]:
@@ -217,30 +262,60 @@ class Host:
         for recipient, outcome in zip(injection.recipients, outcomes, strict=True):
             if outcome is PublishOutcome.CONFIRMED:
                 sent.append(recipient)
-                self._confirmed[recipient] += 1
+                self._confirmed[_queue_reached(injection.message_type, recipient)] += 1
         await self._work(self.participant.act, self.now, _note_injection(injection, sent))
         return tuple(outcomes)
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether mail may leave before time passes."""
+        if self._mail_waits or self._unanswered:
+            return True
+        return any(letter.leaves_at <= self.now for letter in self._in_transit)
+
     async def activity(self) -> Activity:
         """Return the counters from which a runner tells whether the network is quiet."""
-        waits = await self._work(self.participant.stores.outbox.waits, self.parked)
+        outlook = await self._look_ahead()
         due = [letter.leaves_at for letter in self._in_transit]
-        due += [self._next_due] if self._next_due is not None else []
-        open_work = await self._work(self.participant.open_work, self.now)
+        due += [outlook.next_due] if outlook.next_due is not None else []
         return Activity(
             self.now,
             dict(self._confirmed),
-            self._settled,
-            waits or any(letter.leaves_at <= self.now for letter in self._in_transit),
+            dict(self._settled),
+            self.is_pending,
             self.parked,
             min(due, default=None),
-            open_work + len(self._in_transit),
+            outlook.open_work + len(self._in_transit),
         )
+
+    async def history(self, after: int) -> list[HistoryRow]:
+        """Return events with a higher number than `after`, oldest first, a page at a time."""
+        history = self.participant.stores.history
+        return await self._work(history.rows_after, after, HISTORY_ROWS_MAX)
 
     async def close(self) -> None:
         """End the connection, then the store."""
         await self._transport.close()
         await self._work(self.participant.close)
+
+
+def _outlook_of(participant: Participant, now: Instant) -> _Outlook:
+    return _Outlook(participant.next_due(now), participant.open_work(now))
+
+
+@lru_cache(maxsize=16_384)
+def _queue_reached(message_type: str, recipient: str) -> str:
+    """Return the queue into which this host's publications of a type go."""
+    kind = KINDS.get(message_type)
+    return queue_name(kind.queue if kind else QueueKind.DATA, recipient)
+
+
+def _queue_settled(delivery: Delivery) -> str:
+    """Return the queue whose account a delivery settles: a stray's is the one it was meant for."""
+    if delivery.queue not in STRAY_QUEUES:
+        return delivery.queue
+    _, message_type, recipient = [*delivery.routing_key.split("."), "", ""][:3]
+    return _queue_reached(message_type, recipient)
 
 
 def _note_injection(injection: Injection, sent: list[str]) -> Callable[[Turn], None]:

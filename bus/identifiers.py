@@ -24,12 +24,15 @@ AUTHORITY: Final = "AUTH"
 
 PARTY_CODE_PATTERN: Final = r"^(?:[A-Z]{2}|IPSG|CCF|AUTH)\Z"
 
-NCBCode = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z", description="two capital letters of a member")]
+NCBCode = Annotated[
+    str, Meta(pattern=r"^[A-Z]{2}\Z", description="two capital letters of a member")
+]
 PartyCode = Annotated[
     str, Meta(pattern=PARTY_CODE_PATTERN, description="a member's code, IPSG, CCF or AUTH")
 ]
 ZoneCode = Annotated[
-    str, Meta(pattern=r"^Z-[A-Z]{3,8}\Z", description="a fictional zone of members, such as Z-NORTH")
+    str,
+    Meta(pattern=r"^Z-[A-Z]{3,8}\Z", description="a fictional zone of members, such as Z-NORTH"),
 ]
 RecordId = Annotated[
     str,
@@ -60,7 +63,8 @@ TraceParent = Annotated[
     ),
 ]
 Digest = Annotated[
-    bytes, Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES, description="32 raw bytes, SHA-256")
+    bytes,
+    Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES, description="32 raw bytes, SHA-256"),
 ]
 KeyId = Annotated[
     str,

@@ -24,6 +24,6 @@ def instant_to_text(instant: Instant) -> str:
 
 @lru_cache(maxsize=4096)
 def instant_from_text(text: str) -> Instant:
-    """Read what `instant_to_text` writes; raise `ValueError` for a day or hour that does not exist."""
+    """Read what `instant_to_text` writes; raise `ValueError` for a day or hour that is none."""
     moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
     return (moment - _EPOCH) // timedelta(milliseconds=1)

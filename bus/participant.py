@@ -1,9 +1,10 @@
 """One party on the bus: takes up batches, keeps time, issues statements. Synchronous throughout.
 
 A batch is verified and handled in one transaction: inbox, records, history and outgoing mail
-commit together, and only then may the deliveries be settled. Each message has a savepoint, so a
-refused one leaves nothing behind but its quarantine row. A batch that fails twice is taken up
-message by message, and what still fails goes back to its queue.
+commit together, and only then may the deliveries be settled. What verification refuses has written
+nothing yet. Where a handler refuses, the batch is undone and taken up again with a savepoint for
+each message, so that a refused one leaves nothing behind but its quarantine row (ADR 0008). A
+batch that fails twice is taken up message by message, and what still fails goes back to its queue.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from bus import refusals, trust_duties
 from bus.announcements import OPENING_TYPES, as_delivery
 from bus.envelope import digest_of_delivery
 from bus.errors import EnvironmentFailed
-from bus.identifiers import IdentifierSource
+from bus.identifiers import IdentifierSource, is_party_code
 from bus.instants import Instant
 from bus.messages.header import Header
 from bus.ports import Delivery
@@ -28,23 +29,31 @@ from bus.registry import Registry
 from bus.statements import Signer
 from bus.storage import history, inbox, outbox, records
 from bus.storage.database import Database
+from bus.topology import QUARANTINE_QUEUE, UNROUTABLE_QUEUE
 from bus.turn import Effect, Stores, Turn
 from bus.verification import Arrival, EnvelopeCache, Evidence, VerifiedMessage, Verifier
 
-BATCH_ATTEMPTS_MAX: Final = 2
 SCHEMAS: Final = (inbox.SCHEMA, outbox.SCHEMA, history.SCHEMA, records.SCHEMA)
 
 _log: Final = structlog.get_logger(__name__)
 
 Handler = Callable[[Turn, VerifiedMessage], Effect]
+_STRAYS: Final = {
+    QUARANTINE_QUEUE: refusals.DEAD_LETTERED,
+    UNROUTABLE_QUEUE: refusals.UNROUTABLE,
+}
+"""What comes from these queues was meant for others: it is reduced like a refusal, unread."""
+
 MailKey = tuple[str, str]
 """A message id and a recipient."""
 T = TypeVar("T")
 
 
 class Duties(Protocol):
-    """What a kind of party does with messages and time. Handlers only record; whatever depends
-    on order waits for `tick`, which sees everything that arrived until then.
+    """What a kind of party does with messages and time.
+
+    Handlers only record. Whatever depends on order waits for `tick`, which sees everything that
+    arrived until then.
     """
 
     schemas: Sequence[str]
@@ -75,6 +84,10 @@ class Identity(Struct, frozen=True):
     root_der: bytes
     first_registry: Registry
     identifiers: IdentifierSource
+
+
+class _RefusedByHandler(Exception):
+    """A handler refused a message in a batch that is taken up without savepoints."""
 
 
 class Participant:
@@ -116,46 +129,82 @@ class Participant:
 
     def receive(self, deliveries: Sequence[Delivery], now: Instant) -> TakenUp:
         """Take up a batch; when this returns, what it changed is on disk."""
-        for _ in range(BATCH_ATTEMPTS_MAX):
-            if self._take_up_all(deliveries, now):
+        for carefully in (False, True):
+            if self._take_up_all(deliveries, now, carefully=carefully):
                 return TakenUp(deliveries, ())
-        accepted, requeued = [], []
+        accepted: list[Delivery] = []
+        requeued: list[Delivery] = []
         for delivery in deliveries:
-            done = self._take_up_all((delivery,), now)
+            done = self._take_up_all((delivery,), now, carefully=True)
             (accepted if done else requeued).append(delivery)
         return TakenUp(accepted, requeued)
 
-    def _take_up_all(self, deliveries: Sequence[Delivery], now: Instant) -> bool:
+    def _take_up_all(
+        self, deliveries: Sequence[Delivery], now: Instant, *, carefully: bool
+    ) -> bool:
         turn = self.turn(now)
+        take_up = self._take_up_carefully if carefully else self._take_up
         try:
             with self.database.transaction():
                 for delivery in deliveries:
-                    self._take_up(turn, delivery)
-        except Exception as error:  # noqa: BLE001  (the boundary: a poison message must not kill its node)
+                    take_up(turn, delivery)
+        except _RefusedByHandler:
+            return False
+        except Exception as error:  # noqa: BLE001  (a poison message must not kill its node)
             _log.exception(
-                "batch_failed", party=self.party, messages=len(deliveries), error=type(error).__name__
+                "batch_failed",
+                party=self.party,
+                messages=len(deliveries),
+                error=type(error).__name__,
             )
             return False
         self.registry = turn.registry
         return True
 
     def _take_up(self, turn: Turn, delivery: Delivery) -> None:
-        execute = self.database.execute
+        """Verify, which writes nothing, and handle; a handler that refuses undoes the batch."""
+        message = self._verified(turn, delivery)
+        if message is not None:
+            try:
+                self._handle(turn, message)
+            except EnvelopeRefused as refused:
+                raise _RefusedByHandler from refused
+
+    def _take_up_carefully(self, turn: Turn, delivery: Delivery) -> None:
+        """Verify, and handle within a savepoint, so that a refusal undoes this message alone."""
+        message = self._verified(turn, delivery)
+        if message is None:
+            return
         registry = turn.registry
-        execute("SAVEPOINT message")
+        savepoint = self.database.savepoint()
         try:
-            message = self._verifier.verify(
-                delivery.content,
-                Evidence(delivery.user_id, delivery.routing_key),
-                turn.registry,
-                turn.now,
-            )
             self._handle(turn, message)
         except EnvelopeRefused as refused:
-            execute("ROLLBACK TO message")
+            self.database.roll_back_to(savepoint)
             turn.registry = registry
             self._quarantine(turn, delivery, refused)
-        execute("RELEASE message")
+        self.database.release()
+
+    def _verified(self, turn: Turn, delivery: Delivery) -> VerifiedMessage | None:
+        """Return the verified message, or None after the quarantine has taken what is refused."""
+        try:
+            return self._verify(turn, delivery)
+        except EnvelopeRefused as refused:
+            self._quarantine(turn, delivery, refused)
+            return None
+
+    def _verify(self, turn: Turn, delivery: Delivery) -> VerifiedMessage:
+        if delivery.queue in _STRAYS:
+            raise EnvelopeRefused(_STRAYS[delivery.queue], _recipient_of(delivery))
+        message = self._verifier.verify(
+            delivery.content,
+            Evidence(delivery.user_id, delivery.routing_key),
+            turn.registry,
+            turn.now,
+        )
+        if type(message.statement) not in self._handlers:
+            raise EnvelopeRefused(refusals.STATEMENT_NOT_SUPPORTED, message.kind.message_type)
+        return message
 
     def _handle(self, turn: Turn, message: VerifiedMessage) -> None:
         kind = type(message.statement)
@@ -164,10 +213,7 @@ class Participant:
             if repeat := self._duties.repeat_handlers.get(kind):
                 repeat(turn, message)
             return
-        handler = self._handlers.get(kind)
-        if handler is None:
-            raise EnvelopeRefused(refusals.STATEMENT_NOT_SUPPORTED, message.kind.message_type)
-        effect = handler(turn, message)
+        effect = self._handlers[kind](turn, message)
         turn.stores.inbox.add(message, effect.outcome, turn.now)
         turn.note_message(f"{message.kind.message_type}_{effect.outcome}", message, effect.state)
 
@@ -234,3 +280,9 @@ class Participant:
     def close(self) -> None:
         """Close the store."""
         self.database.close()
+
+
+def _recipient_of(delivery: Delivery) -> str:
+    """Return for whom a stray was meant, where its routing key has the form to tell."""
+    recipient = delivery.routing_key.rpartition(".")[2]
+    return recipient if is_party_code(recipient) else ""

@@ -107,18 +107,14 @@ USER_MISMATCH: Final = _refusal(
 ROUTING_KEY_MISMATCH: Final = _refusal(
     "routing_key_mismatch", 6, "routing key and signed header disagree on user, type or recipient"
 )
-NOT_ADDRESSED: Final = _refusal(
-    "not_addressed", 7, "this party is not among the signed addressees"
-)
+NOT_ADDRESSED: Final = _refusal("not_addressed", 7, "this party is not among the signed addressees")
 SIGNING_KEY_UNKNOWN: Final = _refusal(
     "signing_key_unknown", 8, "no announced key has this key id", definite=False
 )
 SIGNING_KEY_FOREIGN: Final = _refusal(
     "signing_key_foreign", 8, "the key belongs to another party than the signed source"
 )
-ROLE_FORBIDDEN: Final = _refusal(
-    "role_forbidden", 8, "the key's role may not make this statement"
-)
+ROLE_FORBIDDEN: Final = _refusal("role_forbidden", 8, "the key's role may not make this statement")
 SIGNING_KEY_REVOKED: Final = _refusal(
     "signing_key_revoked", 9, "the key was revoked; its statements count only inside a release"
 )
@@ -139,18 +135,28 @@ EQUIVOCATION: Final = _refusal(
     "equivocation", 12, "the source has already sent another statement under this message id"
 )
 STATEMENT_NOT_SUPPORTED: Final = _refusal(
-    "statement_not_supported", 0, "this party has no duty that the statement could concern",
+    "statement_not_supported",
+    0,
+    "this party has no duty that the statement could concern",
     definite=False,
 )
 INNER_ENVELOPE_REFUSED: Final = _refusal(
     "inner_envelope_refused", 0, "the envelope carried inside does not verify or does not belong"
 )
 TOO_MUCH_WAITING: Final = _refusal(
-    "too_much_waiting", 0, "the source has ended too many records that have not come yet",
+    "too_much_waiting",
+    0,
+    "the source has ended too many records that have not come yet",
     definite=False,
 )
 MEMBERSHIP_STALE: Final = _refusal(
     "membership_stale", 0, "the number is not higher than the membership or announcement in force"
+)
+DEAD_LETTERED: Final = _refusal(
+    "dead_lettered", 0, "it went back to its queue more often than the delivery limit allows"
+)
+UNROUTABLE: Final = _refusal(
+    "unroutable", 0, "its publisher asked for no answer, and no queue is bound for its recipient"
 )
 
 CATALOGUE: Final[dict[str, Refusal]] = {

@@ -81,13 +81,16 @@ class Standing(Struct, frozen=True):
         return self.blocked or self.commission_blocked
 
     def in_force(self) -> bytes | None:
-        """Return the digest of the version in force, if any (rule 4)."""
+        """Return the digest of the version in force, if any (rule 4).
+
+        It may not have come yet: what it replaced is superseded all the same.
+        """
         if self.ended:
             return None
         validated = (
             (version.decision_number, digest)
             for digest, version in self.versions.items()
-            if version.known and version.outcome is ReviewOutcome.VALIDATED
+            if version.outcome is ReviewOutcome.VALIDATED
         )
         return max(validated, default=(0, None))[1]
 

@@ -164,7 +164,7 @@ class Topology(Struct, frozen=True):
     def extended_with(self, member: str) -> "Topology":
         """Return this topology with one member more; raise `BadInput` if it is no new member."""
         _check_members([*self.parties, member])
-        return _with_party(self, member)
+        return _with_parties(self, [member])
 
     def queue_policy(self, queue: str) -> QueuePolicy | None:
         """Return the one policy that rules a queue."""
@@ -197,20 +197,7 @@ def network_topology(members: Sequence[str]) -> Topology:
     Raises `BadInput` for a text that is no member's code, or one given twice.
     """
     _check_members(members)
-    topology = Topology(
-        parties=(),
-        exchanges=_exchanges(),
-        queues=tuple(Queue(name) for name in STRAY_QUEUES),
-        bindings=_stray_bindings(),
-        users=(User(ADMIN_USER),),
-        permissions=(Permission(ADMIN_USER, ".*", ".*", ".*"),),
-        topic_permissions=(),
-        queue_policies=_queue_policies(),
-        exchange_policies=_exchange_policies(),
-    )
-    for party in sorted([*members, *_FIXED_PARTIES]):
-        topology = _with_party(topology, party)
-    return topology
+    return _with_parties(_empty_bus(), [*members, *_FIXED_PARTIES])
 
 
 def _ruling(policies: Iterable[Policy], name: str) -> Policy | None:
@@ -228,80 +215,86 @@ def _check_members(codes: Iterable[str]) -> None:
         seen.add(code)
 
 
-def _exchanges() -> tuple[Exchange, ...]:
-    return (
-        Exchange(ALTERNATE_EXCHANGE, ExchangeKind.HEADERS),
-        Exchange(exchange_name(QueueKind.DATA), ExchangeKind.TOPIC, internal=False),
-        Exchange(DEAD_EXCHANGE, ExchangeKind.FANOUT),
-        Exchange(RETURNED_EXCHANGE, ExchangeKind.FANOUT),
-        Exchange(exchange_name(QueueKind.STATEMENTS), ExchangeKind.TOPIC, internal=False),
-        Exchange(UNROUTABLE_EXCHANGE, ExchangeKind.FANOUT),
-    )
-
-
-def _stray_bindings() -> tuple[Binding, ...]:
-    return (
-        Binding(
-            ALTERNATE_EXCHANGE,
-            RETURNED_EXCHANGE,
-            to_exchange=True,
-            header=(RETURN_HEADER, RETURN_HEADER_VALUE),
+def _empty_bus() -> Topology:
+    """Return what there is without any party."""
+    asked_return = (RETURN_HEADER, RETURN_HEADER_VALUE)
+    client_exchanges = [exchange_name(kind) for kind in QueueKind]
+    return Topology(
+        parties=(),
+        exchanges=(
+            Exchange(ALTERNATE_EXCHANGE, ExchangeKind.HEADERS),
+            *(Exchange(name, ExchangeKind.TOPIC, internal=False) for name in client_exchanges),
+            Exchange(DEAD_EXCHANGE, ExchangeKind.FANOUT),
+            Exchange(RETURNED_EXCHANGE, ExchangeKind.FANOUT),
+            Exchange(UNROUTABLE_EXCHANGE, ExchangeKind.FANOUT),
         ),
-        Binding(DEAD_EXCHANGE, QUARANTINE_QUEUE),
-        Binding(UNROUTABLE_EXCHANGE, UNROUTABLE_QUEUE),
-    )
-
-
-def _queue_policies() -> tuple[QueuePolicy, ...]:
-    return (
-        QueuePolicy(
-            "i247-party-queues",
-            r"^i247\.(data|statements)\.[A-Z]{2,4}$",
-            redeliveries_max=redeliveries_max,
-            messages_max=party_queue_messages_max,
-            dead_letter_exchange=DEAD_EXCHANGE,
+        queues=tuple(Queue(name) for name in STRAY_QUEUES),
+        bindings=(
+            Binding(ALTERNATE_EXCHANGE, RETURNED_EXCHANGE, to_exchange=True, header=asked_return),
+            Binding(DEAD_EXCHANGE, QUARANTINE_QUEUE),
+            Binding(UNROUTABLE_EXCHANGE, UNROUTABLE_QUEUE),
         ),
-        QueuePolicy(
-            "i247-stray-queues",
-            r"^i247\.(quarantine|unroutable)$",
-            redeliveries_max=stray_redeliveries_max,
-            messages_max=stray_queue_messages_max,
+        users=(User(ADMIN_USER),),
+        permissions=(Permission(ADMIN_USER, ".*", ".*", ".*"),),
+        topic_permissions=(),
+        queue_policies=(
+            QueuePolicy(
+                "i247-party-queues",
+                r"^i247\.(data|statements)\.[A-Z]{2,4}$",
+                redeliveries_max=redeliveries_max,
+                messages_max=party_queue_messages_max,
+                dead_letter_exchange=DEAD_EXCHANGE,
+            ),
+            QueuePolicy(
+                "i247-stray-queues",
+                r"^i247\.(quarantine|unroutable)$",
+                redeliveries_max=stray_redeliveries_max,
+                messages_max=stray_queue_messages_max,
+            ),
+        ),
+        exchange_policies=(
+            ExchangePolicy("i247-alternate", r"^i247\.(data|statements)$", ALTERNATE_EXCHANGE),
+            ExchangePolicy("i247-unasked", r"^i247\.alternate$", UNROUTABLE_EXCHANGE),
         ),
     )
 
 
-def _exchange_policies() -> tuple[ExchangePolicy, ...]:
-    return (
-        ExchangePolicy("i247-alternate", r"^i247\.(data|statements)$", ALTERNATE_EXCHANGE),
-        ExchangePolicy("i247-unasked", r"^i247\.alternate$", UNROUTABLE_EXCHANGE),
-    )
-
-
-def _with_party(topology: Topology, code: str) -> Topology:
-    """Add one party's queues, bindings, user and rights; its policies fit already."""
-    queues = tuple(Queue(queue_name(kind, code)) for kind in QueueKind)
-    bindings = tuple(
-        Binding(exchange_name(kind), queue_name(kind, code), f"*.*.{code}") for kind in QueueKind
-    )
-    topic_permissions = tuple(
-        TopicPermission(code, exchange_name(kind), rf"^{code}\.[a-z_]+\.[A-Z]{{2,4}}$")
-        for kind in QueueKind
-    )
-    strays = r"|^i247\.(quarantine|unroutable)$" if code == SECRETARIAT else ""
-    read = rf"^i247\.(data|statements)\.{code}$" + strays
-    permission = Permission(code, _NOTHING, r"^i247\.(data|statements)$", read)
-    user = User(code, user_connections_max, user_channels_max)
+def _with_parties(topology: Topology, codes: Sequence[str]) -> Topology:
+    """Add the queues, bindings, users and rights of parties; the policies fit already."""
+    pairs = [(code, kind) for code in codes for kind in QueueKind]
     return replace(
         topology,
-        parties=tuple(sorted((*topology.parties, code))),
-        queues=_sorted((*topology.queues, *queues)),
-        bindings=_sorted((*topology.bindings, *bindings)),
-        users=_sorted((*topology.users, user)),
-        permissions=_sorted((*topology.permissions, permission)),
-        topic_permissions=_sorted((*topology.topic_permissions, *topic_permissions)),
+        parties=tuple(sorted((*topology.parties, *codes))),
+        queues=_sorted(topology.queues, (Queue(queue_name(kind, code)) for code, kind in pairs)),
+        bindings=_sorted(
+            topology.bindings,
+            (
+                Binding(exchange_name(kind), queue_name(kind, code), f"*.*.{code}")
+                for code, kind in pairs
+            ),
+        ),
+        users=_sorted(
+            topology.users, (User(code, user_connections_max, user_channels_max) for code in codes)
+        ),
+        permissions=_sorted(topology.permissions, (_party_permission(code) for code in codes)),
+        topic_permissions=_sorted(
+            topology.topic_permissions,
+            (
+                TopicPermission(code, exchange_name(kind), rf"^{code}\.[a-z_]+\.[A-Z]{{2,4}}$")
+                for code, kind in pairs
+            ),
+        ),
     )
 
 
-def _sorted(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    """Order by the first two fields, which name the value."""
-    return tuple(sorted(values, key=lambda value: [str(each) for each in astuple(value)[:2]]))
+def _party_permission(code: str) -> Permission:
+    strays = r"|^i247\.(quarantine|unroutable)$" if code == SECRETARIAT else ""
+    read = rf"^i247\.(data|statements)\.{code}$" + strays
+    return Permission(code, _NOTHING, r"^i247\.(data|statements)$", read)
+
+
+def _sorted(present: Iterable[Value], added: Iterable[Value]) -> tuple[Value, ...]:
+    """Return both, ordered by the first two fields, which name a value."""
+    return tuple(
+        sorted([*present, *added], key=lambda value: [str(field) for field in astuple(value)[:2]])
+    )

@@ -14,6 +14,7 @@ from bus.messages import codec
 from bus.messages.authority import CertificatesBody, KeyAnnouncement, KeyRevocation, Membership
 from bus.messages.catalogue import KINDS
 from bus.messages.header import Header
+from bus.messages.retraction import RetractionSet
 from bus.pki.certificates import CertificateRefused, SigningCertificate, verify_leaf
 from bus.refusals import EnvelopeRefused
 from bus.registry import Registry
@@ -21,7 +22,12 @@ from bus.storage.inbox import Outcome
 from bus.turn import Effect, Stores, Turn
 from bus.verification import VerifiedMessage
 
-_TYPES: Final = ("key_announcement", "membership", "key_revocation")
+_REGISTRY_ROWS: Final = (
+    "SELECT message_type, payload, digest FROM inbox WHERE source = 'AUTH' AND message_type IN"
+    " ('key_announcement', 'membership', 'key_revocation')"
+    " OR source = 'IPSG' AND message_type = 'retraction_set' ORDER BY message_id"
+)
+"""All that ever changed the registry; retraction sets repeat revocations to who was away."""
 
 
 def apply_membership(turn: Turn, message: VerifiedMessage) -> Effect:
@@ -71,14 +77,9 @@ HANDLERS: Final[Mapping[type[Header], Callable[[Turn, VerifiedMessage], Effect]]
 
 
 def restored_registry(stores: Stores, first: Registry, root_der: bytes) -> Registry:
-    """Compute the registry from the authority's statements that were taken up before."""
+    """Compute the registry from the statements that were taken up before."""
     registry = first
-    rows = stores.database.execute(
-        "SELECT message_type, payload, digest FROM inbox WHERE source = 'AUTH' ORDER BY message_id"
-    ).fetchall()
-    for message_type, payload, digest in rows:
-        if message_type not in _TYPES:
-            continue
+    for message_type, payload, digest in stores.database.execute(_REGISTRY_ROWS).fetchall():
         statement = msgspec.msgpack.decode(payload, type=KINDS[message_type].header)
         match statement:
             case Membership():
@@ -92,6 +93,9 @@ def restored_registry(stores: Stores, first: Registry, root_der: bytes) -> Regis
                 registry = registry.with_revoked(
                     statement.claims.key.hex(), statement.claims.number
                 )
+            case RetractionSet():
+                for key in statement.claims.revoked_keys:
+                    registry = registry.with_revoked(key.hex(), statement.claims.number)
     return registry
 
 

@@ -51,7 +51,7 @@ class Stores(Struct, frozen=True):
 class Turn:
     """One party at one instant, inside one transaction."""
 
-    def __init__(  # noqa: PLR0913  (everything a rule needs is handed in)
+    def __init__(
         self,
         now: Instant,
         wall_ns: int,
@@ -116,7 +116,7 @@ class Turn:
         nonce, body = getattr(attachment, "nonce", b""), getattr(attachment, "body", b"")
         self.stores.records.keep_body(issued.digest, key, nonce, body)
 
-    def note(  # noqa: PLR0913  (the columns of one row)
+    def note(
         self,
         event: str,
         *,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from bus.held_envelopes import held_envelope
 from bus.identifiers import SECRETARIAT
 from bus.instants import Instant, instant_to_text
 from bus.messages import alerts, authority, correspondence, retraction, review
@@ -20,9 +21,8 @@ from bus.messages.header import Header, Version
 from bus.participant import Handler
 from bus.statements import Draft
 from bus.storage.records import RecordKey
-from bus.turn import Turn
+from bus.turn import Effect, Turn
 from bus.verification import VerifiedMessage
-from bus.held_envelopes import held_envelope
 from ncb_nodes import retraction_set
 from ncb_nodes.conduct import Conduct, FaithfulConduct
 from ncb_nodes.handlers import BureauHandlers
@@ -64,11 +64,11 @@ class BureauDuties:
             **dict.fromkeys(_REVIEW_TYPES, handlers.apply_review),
             **dict.fromkeys(_NOTED_TYPES, handlers.take_note),
         }
-        self.repeat_handlers: Mapping[
-            type[Header], Callable[[Turn, VerifiedMessage], None]
-        ] = {retraction.Retraction: handlers.repeat_receipt}
+        self.repeat_handlers: Mapping[type[Header], Callable[[Turn, VerifiedMessage], None]] = {
+            retraction.Retraction: handlers.repeat_receipt
+        }
 
-    def _follow_set(self, turn: Turn, message: VerifiedMessage) -> retraction_set.Effect:
+    def _follow_set(self, turn: Turn, message: VerifiedMessage) -> Effect:
         return retraction_set.follow(turn, message, self._conduct)
 
     def next_due(self, turn: Turn) -> Instant | None:
@@ -104,9 +104,7 @@ class BureauDuties:
         standing = turn.stores.records.standing(key)
         for digest, version in sorted(standing.versions.items()):
             readable = version.known and turn.stores.records.body(digest) is not None
-            if not readable or not self._conduct.may_act(
-                turn, self._policy, key, standing, digest
-            ):
+            if not readable or not self._conduct.may_act(turn, self._policy, key, standing, digest):
                 continue
             if store.first_act(key, digest, turn.now):
                 self._act(turn, key, digest, standing.state_of(digest))
@@ -149,5 +147,3 @@ class BureauDuties:
                 body=EnvelopeBody(envelope),
             )
         )
-
-

@@ -91,9 +91,7 @@ class BureauHandlers:
         declined = self._declines(turn, before)
         if replacement is not None and turn.party in replacement.statement.addressees:
             store_carried_version(turn, replacement, statement.message_id)
-        change = apply(
-            turn, statement, message.digest, replacement.digest if replacement else None
-        )
+        change = apply(turn, statement, message.digest, replacement.digest if replacement else None)
         outcome = RetractionOutcome.NOT_HELD
         if declined:
             outcome = RetractionOutcome.DECLINED

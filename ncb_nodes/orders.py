@@ -246,5 +246,3 @@ def _own_record(turn: Turn, label: str) -> tuple[RecordKey, bytes, Header]:
 
 def _done(issued: IssuedStatement, record_id: str) -> OrderDone:
     return OrderDone(issued.message_id, issued.digest, record_id)
-
-

@@ -64,5 +64,3 @@ def retraction_set_is_fresh(
         return False
     age_max = RETRACTION_SET_PERIODS_MAX * policy.retraction_set_period + CLOCK_SKEW_MAX
     return now - set_issued_at <= age_max
-
-

@@ -69,9 +69,7 @@ def _end(turn: Turn, reference: RecordReference, conduct: Conduct) -> None:
     after = replace(before, ending=Ending.RETRACTION)
     turn.stores.records.put(key, before, after, turn.now)
     conduct.erase_record(turn, key)
-    turn.note(
-        "record_ended_by_set", source=key.source, record_id=key.record_id, state="deleted"
-    )
+    turn.note("record_ended_by_set", source=key.source, record_id=key.record_id, state="deleted")
 
 
 def _key(reference: RecordReference) -> RecordKey:

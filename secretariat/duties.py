@@ -62,9 +62,7 @@ class SecretariatDuties:
             retraction.RetractionReceipt: _receive_receipt,
             retraction.RetractionSetRequest: _receive_set_request,
         }
-        self.repeat_handlers: Mapping[
-            type[Header], Callable[[Turn, VerifiedMessage], None]
-        ] = {}
+        self.repeat_handlers: Mapping[type[Header], Callable[[Turn, VerifiedMessage], None]] = {}
 
     def next_due(self, turn: Turn) -> Instant | None:
         """Return when a case, a reminder or the next retraction set is due."""
@@ -202,5 +200,3 @@ def _receive_set_request(turn: Turn, message: VerifiedMessage) -> Effect:
     """Have the tick send everything from the beginning."""
     SetOffice(turn.stores.database).note_request(message.statement.source)
     return Effect(Outcome.APPLIED)
-
-

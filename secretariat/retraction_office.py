@@ -34,12 +34,10 @@ class RetractionOffice:
         self, turn: Turn, key: RecordKey, old: bytes, replacement: bytes, envelope: bytes
     ) -> None:
         """Put a compliant version in the place of a rejected one at all holders."""
-        self._order(
-            turn, key, old, RetractionAction.UPDATE, "replaced", (replacement, envelope)
-        )
+        self._order(turn, key, old, RetractionAction.UPDATE, "replaced", (replacement, envelope))
         erase_version(turn, key, old)
 
-    def _order(  # noqa: PLR0913, PLR0917  (what an order is made of)
+    def _order(
         self,
         turn: Turn,
         key: RecordKey,

@@ -77,15 +77,11 @@ class ReviewDesk:
             self._revisit_older(turn, cases, key, digest)
         cases.clear_submissions()
 
-    def _revisit_older(
-        self, turn: Turn, cases: CaseStore, key: RecordKey, digest: bytes
-    ) -> None:
+    def _revisit_older(self, turn: Turn, cases: CaseStore, key: RecordKey, digest: bytes) -> None:
         """A version that waits for information is looked at again when an amendment comes."""
         for case in cases.open_cases_of(key):
             if case.digest != digest and case.state is CaseState.AWAITING_INFORMATION:
-                cases.move(
-                    case, CaseState.UNDER_REVIEW, on_slot(turn.now + 1, self._settings.slot)
-                )
+                cases.move(case, CaseState.UNDER_REVIEW, on_slot(turn.now + 1, self._settings.slot))
 
     def assign(self, turn: Turn) -> None:
         """Let free reviewers take the oldest cases."""
@@ -206,7 +202,7 @@ class ReviewDesk:
             ReasonsBody(finding.article, finding.reasons),
         )
 
-    def _tell(  # noqa: PLR0913, PLR0917  (what a statement is made of)
+    def _tell(
         self,
         turn: Turn,
         header: type[Header],

@@ -199,6 +199,4 @@ RULES: Final[tuple[Rule, ...]] = (
 
 def screen(submission: Submission, known: Knowledge) -> Finding | None:
     """Return the gravest finding, or None for a compliant submission."""
-    return next(
-        (found for rule in RULES if (found := rule(submission, known)) is not None), None
-    )
+    return next((found for rule in RULES if (found := rule(submission, known)) is not None), None)

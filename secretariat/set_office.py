@@ -93,7 +93,7 @@ class SetOffice:
             (member, progress.number, last, progress.running_hash),
         )
 
-    def _send_page(  # noqa: PLR0913, PLR0917  (what a page is made of)
+    def _send_page(
         self,
         turn: Turn,
         member: str,

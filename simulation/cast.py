@@ -9,10 +9,10 @@ from msgspec import Struct
 from bus.announcements import opening_statements
 from bus.identifiers import AUTHORITY, SECRETARIAT, IdentifierSource
 from bus.instants import DAY, Instant
+from bus.participant import Duties, Identity, Participant
 from bus.pki.certificates import key_id_of, verify_leaf
 from bus.pki.keystore import create_memory_pki
 from bus.registry import first_registry
-from bus.participant import Duties, Identity, Participant
 from bus.statements import Signer
 from bus.verification import EnvelopeCache
 from ncb_nodes.duties import BureauDuties
@@ -77,9 +77,7 @@ def memory_keys(
     signers = {
         party: signer_of(party, identity.private_key) for party, identity in pki.signing.items()
     }
-    certificates = {
-        party: identity.certificate_der for party, identity in pki.signing.items()
-    }
+    certificates = {party: identity.certificate_der for party, identity in pki.signing.items()}
     return pki.root_der, signers, certificates
 
 

@@ -1,11 +1,14 @@
 """All parties in one process, over the in-process bus, in virtual time."""
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Self
 
-from bus.host import Host
+from bus.host import Activity, Host
 from bus.identifiers import SECRETARIAT
-from bus.topology import network_topology
+from bus.instants import Instant
+from bus.topology import STRAY_QUEUES, network_topology
 from bus.transport.in_process import InProcessAdmin, InProcessTransport
 from bus.transport.in_process_broker import InProcessBroker
 from bus.verification import EnvelopeCache
@@ -19,8 +22,9 @@ from simulation.cast import (
     secretariat_duties,
 )
 from simulation.network import ControlPort
-from simulation.profiles import MemoryLedger
+from simulation.profiles import Deviation, MemoryLedger
 from simulation.scenario import Scenario
+from simulation.store_copies import StoreCopy
 from simulation.workload import Plan
 
 
@@ -65,6 +69,7 @@ class EmbeddedNetwork:
                 InProcessTransport(self._broker, party),
                 plan.begins,
                 take_order=None if party == SECRETARIAT else take_order,
+                also_reads=STRAY_QUEUES if party == SECRETARIAT else (),
             )
 
     async def start(self) -> Self:
@@ -81,7 +86,14 @@ class EmbeddedNetwork:
         """Return the public key id of a party."""
         return self._signers[party].key_id
 
-    async def quiet(self, away: frozenset[str], data_only_away: frozenset[str]) -> None:
+    async def tick(self, now: Instant) -> None:
+        """Let it be `now` at every party; nothing travels, since nobody is pumped."""
+        for host in self._hosts.values():
+            await host.tick(now)
+
+    async def quiet(
+        self, away: frozenset[str], data_only_away: frozenset[str]
+    ) -> Mapping[str, Activity]:
         """Pump every party until none has anything left to do."""
         del away, data_only_away  # their hosts are not subscribed, so nothing reaches them
         progressed = True
@@ -90,17 +102,31 @@ class EmbeddedNetwork:
             for host in self._hosts.values():
                 while await host.pump():
                     progressed = True
+        return {party: await host.activity() for party, host in self._hosts.items()}
 
-    async def store_images(self) -> Mapping[str, bytes]:
-        """Return every party's database image from memory."""
+    async def store_copies(self) -> Mapping[str, StoreCopy]:
+        """Return every party's store from memory."""
         return {
-            party: host.participant.database.image() for party, host in self._hosts.items()
+            party: StoreCopy(host.participant.database.image())
+            for party, host in self._hosts.items()
         }
 
     async def queue_contents(self) -> Mapping[str, Sequence[bytes]]:
         """Return what waits in every queue."""
         admin = InProcessAdmin(self._broker)
         return {queue.name: await admin.read_all(queue.name) for queue in self._topology.queues}
+
+    async def broker_files(self) -> Sequence[Path]:
+        """Return nothing: this broker writes no files."""
+        return ()
+
+    def logs(self) -> Mapping[str, bytes]:
+        """Return nothing: whatever is logged goes to the one process's own log."""
+        return {}
+
+    def deviations(self) -> AbstractSet[Deviation]:
+        """Return what hostile bureaus confessed."""
+        return self.ledger.deviations
 
     async def stop(self) -> None:
         """Close every connection and store."""

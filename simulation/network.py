@@ -1,11 +1,17 @@
 """What the runner drives: the same verbs on both buses."""
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
 from typing import Protocol
 
 from bus.host import Activity, Injection
 from bus.identifiers import QueueKind
 from bus.instants import Instant
+from bus.storage.history import HistoryRow
+from simulation.cast import Trust
+from simulation.profiles import Deviation
+from simulation.store_copies import StoreCopy
 
 
 class ControlPort(Protocol):
@@ -29,12 +35,16 @@ class ControlPort(Protocol):
     async def activity(self) -> Activity:
         """Return the counters that tell whether the network is quiet."""
 
+    async def history(self, after: int) -> Sequence[HistoryRow]:
+        """Return a page of the party's events with a higher number than `after`."""
+
 
 class Network(Protocol):
     """A running network of one secretariat and its members."""
 
     bus: str
     members: Sequence[str]
+    trust: Trust
 
     def control(self, party: str) -> ControlPort:
         """Return the control port of a party."""
@@ -42,18 +52,36 @@ class Network(Protocol):
     def key_id(self, party: str) -> str:
         """Return the public key id of a party."""
 
-    async def quiet(self, away: frozenset[str], data_only_away: frozenset[str]) -> None:
-        """Return when nothing can happen any more without time passing.
+    async def tick(self, now: Instant) -> None:
+        """Let simulated time be `now` at every party, and have each do what is due.
 
-        Queues of members that are away do not count, nor the data queues of those that are just
-        coming back.
+        What they say to each other from here on stays where it is until `quiet` lets it go on.
         """
 
-    async def store_images(self) -> Mapping[str, bytes]:
-        """Return every party's database as it lies in memory or on disk, free pages included."""
+    async def quiet(
+        self, away: frozenset[str], data_only_away: frozenset[str]
+    ) -> Mapping[str, Activity]:
+        """Return when nothing can happen any more without time passing, with what each counts.
+
+        Queues of members that are away do not count, nor the data queues of those that are just
+        coming back. Raises `EnvironmentFailed` naming who does not become quiet, and
+        `BrokerUnavailable` when the broker is gone.
+        """
+
+    async def store_copies(self) -> Mapping[str, StoreCopy]:
+        """Return every party's store as it lies in memory or on disk; before `stop`."""
 
     async def queue_contents(self) -> Mapping[str, Sequence[bytes]]:
-        """Return what waits in every queue, dead letters included."""
+        """Return what waits in every queue, dead letters included; before `stop`."""
+
+    async def broker_files(self) -> Sequence[Path]:
+        """Return the broker's own files on disk, which may hold copies; gone after `stop`."""
+
+    def logs(self) -> Mapping[str, bytes]:
+        """Return what the processes have logged, by name; also after `stop`."""
+
+    def deviations(self) -> AbstractSet[Deviation]:
+        """Return what hostile bureaus confessed; for the verdict alone; also after `stop`."""
 
     async def stop(self) -> None:
-        """End everything that was started."""
+        """End everything that was started. May be called twice."""

@@ -2,8 +2,8 @@
 
 from bus.identifiers import AUTHORITY, SECRETARIAT, IdentifierSource
 from bus.messages.case_file import CaseFile
-from ncb_nodes.orders import expanded
 from bus.registry import Registry
+from ncb_nodes.orders import expanded
 from simulation.abuses.deeds import AbuseRequest, AbuseTools
 from simulation.network import Network
 from simulation.persons import CaseFiles
@@ -15,9 +15,7 @@ def abuse_tools(scenario: Scenario, plan: Plan, seed: str, network: Network) -> 
     """Return case files, key ids and identifiers for the abuses of a run."""
     identifiers = IdentifierSource(seed, "abuse")
     files = CaseFiles(IdentifierSource(seed, "scenario"), plan.canaries)
-    registry = Registry({}, {}).with_membership(
-        1, scenario.members, scenario.zones, sealed=False
-    )
+    registry = Registry({}, {}).with_membership(1, scenario.members, scenario.zones, sealed=False)
 
     def case_file(request: AbuseRequest, defect: Defect) -> CaseFile:
         earlier = plan.truths.get(request.of)

@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from bus.errors import EnvironmentFailed
 from bus.host import Activity
-from bus.identifiers import SECRETARIAT, QueueKind
+from bus.identifiers import QueueKind
 from bus.instants import DAY, Instant, instant_to_text
 from ncb_nodes.order_port import pack_order, unpack_result
+from ncb_nodes.orders import AnyOrder, IssueAmendment, IssueDiffusion
 from simulation.abuses import AbuseTools, deeds_of
 from simulation.network import Network
 from simulation.scenario import Scenario
@@ -21,6 +22,10 @@ from simulation.workload import Plan, Step
 
 ROUNDS_PER_INSTANT_MAX: Final = 100
 """Rounds of ticks at one instant; a story that needs more goes round in circles."""
+
+
+Activities = Mapping[str, Activity]
+"""What each party counts, by party."""
 
 
 class IssuedVersion(Struct, frozen=True):
@@ -34,10 +39,19 @@ class IssuedVersion(Struct, frozen=True):
     message_id: str
 
 
+class InjectedOctets(Struct, frozen=True):
+    """Which delivery an injection of the plan led to."""
+
+    label: str
+    source: str
+    digest: bytes
+
+
 class Told(Struct):
-    """What driving the story brought to light for its reader: names for records."""
+    """What driving the story brought to light for its reader: names for what was sent."""
 
     versions: list[IssuedVersion]
+    injections: list[InjectedOctets]
     ended_at: Instant
 
 
@@ -58,8 +72,9 @@ class Story:
         self._tools = tools
         self._progress = progress
         self._versions: list[IssuedVersion] = []
+        self._injections: list[InjectedOctets] = []
+        self._numbers: dict[str, int] = {}
         self._away: dict[str, Instant] = {}
-        self._parties = (SECRETARIAT, *network.members)
 
     async def tell(self) -> Told:
         """Carry the plan out, then settle until cases and retractions are closed."""
@@ -67,55 +82,40 @@ class Story:
         deadline = self._plan.ends + self._scenario.settle_days_max * DAY
         steps = list(self._plan.steps)
         while True:
-            await self._live_through(now, steps)
-            due = await self._next_instant(steps)
-            if due is None or due > deadline or await self._is_over(due, steps):
-                return Told(self._versions, now)
+            activities = await self._live_through(now, steps)
+            due = self._next_instant(activities, steps)
+            if due is None or due > deadline or self._is_over(activities, due, steps):
+                return Told(self._versions, self._injections, now)
             now = max(due, now)
             self._progress(now)
 
-    async def _live_through(self, now: Instant, steps: list[Step]) -> None:
+    async def _live_through(self, now: Instant, steps: list[Step]) -> Activities:
         """Everything that happens at one instant, until time must pass for more."""
         for _ in range(ROUNDS_PER_INSTANT_MAX):
-            for party in self._parties:
-                await self._network.control(party).tick(now)
+            await self._network.tick(now)
             await self._bring_back(now)
             while steps and steps[0].at <= now:
                 await self._take(steps.pop(0))
-            await self._quiet()
-            if not await self._is_due(now):
-                return
+            activities = await self._quiet()
+            if not _is_due(activities, now):
+                return activities
         message = f"the story goes round in circles at {instant_to_text(now)}"
         raise EnvironmentFailed(message)
 
-    async def _quiet(self, returning: frozenset[str] = frozenset()) -> None:
-        await self._network.quiet(frozenset(self._away), returning)
+    async def _quiet(self, returning: frozenset[str] = frozenset()) -> Activities:
+        return await self._network.quiet(frozenset(self._away), returning)
 
-    async def _activities(self) -> Mapping[str, Activity]:
-        return {party: await self._network.control(party).activity() for party in self._parties}
-
-    async def _is_due(self, now: Instant) -> bool:
-        activities = await self._activities()
-        return any(
-            activity.next_due is not None and activity.next_due <= now and not activity.parked
-            for activity in activities.values()
-        )
-
-    async def _next_instant(self, steps: list[Step]) -> Instant | None:
-        due = [
-            activity.next_due
-            for activity in (await self._activities()).values()
-            if activity.next_due is not None
-        ]
+    def _next_instant(self, activities: Activities, steps: list[Step]) -> Instant | None:
+        due = [each.next_due for each in activities.values() if each.next_due is not None]
         due += [steps[0].at] if steps else []
         due += list(self._away.values())
         return min(due, default=None)
 
-    async def _is_over(self, due: Instant, steps: list[Step]) -> bool:
+    def _is_over(self, activities: Activities, due: Instant, steps: list[Step]) -> bool:
         """Whether the stated period is over and nothing is left to settle."""
         if steps or self._away or due <= self._plan.ends:
             return False
-        return not any(activity.open_work for activity in (await self._activities()).values())
+        return not any(activity.open_work for activity in activities.values())
 
     async def _bring_back(self, now: Instant) -> None:
         """Members whose absence ends receive statements first, and data only after those."""
@@ -138,23 +138,36 @@ class Story:
         elif step.abuse:
             for deed in deeds_of(step, self._tools):
                 if deed.order is not None:
-                    await self._issue(step, deed.order.label, pack_order(deed.order))
+                    await self._issue(step, deed.order)
                 if deed.injection is not None:
                     await control.inject(deed.injection)
+                    self._injections.append(
+                        InjectedOctets(step.label, step.member, deed.injection.digest)
+                    )
         elif step.order is not None:
-            await self._issue(step, step.label, pack_order(step.order))
+            await self._issue(step, step.order)
 
-    async def _issue(self, step: Step, label: str, packed: bytes) -> None:
-        done = unpack_result(await self._network.control(step.member).issue(packed))
-        earlier = [version for version in self._versions if version.label == label]
-        if done.record_id and all(version.digest != done.digest for version in earlier):
+    async def _issue(self, step: Step, order: AnyOrder) -> None:
+        control = self._network.control(step.member)
+        done = unpack_result(await control.issue(pack_order(order)))
+        if isinstance(order, IssueDiffusion | IssueAmendment):
+            number = self._numbers.get(order.label, 0) + 1
+            self._numbers[order.label] = number
             self._versions.append(
                 IssuedVersion(
-                    label,
-                    len(earlier) + 1,
+                    order.label,
+                    number,
                     step.member,
                     done.record_id,
                     done.digest,
                     done.message_id,
                 )
             )
+
+
+def _is_due(activities: Activities, now: Instant) -> bool:
+    """Tell whether a party has more to do at this very instant, and can."""
+    return any(
+        activity.next_due is not None and activity.next_due <= now and not activity.parked
+        for activity in activities.values()
+    )

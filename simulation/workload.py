@@ -84,6 +84,7 @@ class _Planner:
         self._matching_key = self._draw.octets("matching_key", "", MATCHING_KEY_BYTES)
         self._truths: dict[str, Truth] = {}
         self._refugees: dict[str, set[str]] = {}
+        self._amendments: dict[str, int] = {}
         self._begins = begins_at(scenario)
 
     def plan(self) -> Plan:
@@ -91,7 +92,8 @@ class _Planner:
         alerts = [*self._scenario.alerts, *self._background(self._scenario.background)]
         alerts.sort(key=lambda alert: (span(alert.at), alert.source, alert.label))
         steps = [self._alert_step(alert) for alert in alerts]
-        steps += [step for event in self._scenario.events for step in self._event_steps(event)]
+        events = sorted(self._scenario.events, key=lambda event: span(event.at))
+        steps += [step for event in events for step in self._event_steps(event)]
         steps.sort(key=lambda step: (step.at, step.member, step.label))
         return Plan(
             begins=self._begins,
@@ -175,7 +177,9 @@ class _Planner:
     def _order(self, event: Event, truth: Truth, at: Instant) -> AnyOrder:
         match event.kind:
             case "amend":
-                case_file = self._case_file(truth, 2, Defect.NONE, at)
+                amendments = self._amendments.get(truth.label, 0) + 1
+                self._amendments[truth.label] = amendments
+                case_file = self._case_file(truth, 1 + amendments, Defect.NONE, at)
                 return IssueAmendment(label=truth.label, case_file=case_file)
             case "withdraw":
                 return IssueWithdrawal(label=truth.label)
@@ -192,9 +196,7 @@ class _Planner:
     def _abuse_step(self, event: Event, at: Instant) -> Step:
         """An abuse enters an alert of its own into the truth."""
         subject = self._truths[event.of].subject if event.of in self._truths else event.label
-        self._truths[event.label] = Truth(
-            event.label, event.member, subject, Defect.NONE, at
-        )
+        self._truths[event.label] = Truth(event.label, event.member, subject, Defect.NONE, at)
         return Step(at, event.member, event.label, abuse=event.abuse, of=event.of, to=event.to)
 
     def _known_member(self, member: str) -> None:

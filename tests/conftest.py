@@ -21,7 +21,7 @@ _ONE_DAY: Final = 86_400_000
 @pytest.fixture(scope="session")
 def server_tree() -> ServerTree:
     """The installed RabbitMQ, or the fetched one in the user's cache."""
-    return find_or_fetch(lambda line: sys.stderr.write(f"{line}\n"))
+    return find_or_fetch(lambda line: print(line, file=sys.stderr))  # noqa: T201 - told once
 
 
 @pytest.fixture(scope="session")

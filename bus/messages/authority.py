@@ -122,5 +122,3 @@ class CCFDecision(Header, frozen=True, kw_only=True, tag="ccf_decision"):
     """The Commission's decision; nodes verify it directly."""
 
     claims: CommissionDecisionClaims
-
-

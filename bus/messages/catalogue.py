@@ -104,7 +104,7 @@ _CCF: Final = frozenset({Role.CCF})
 _ANY: Final = frozenset(Role)
 
 
-def _kind(  # noqa: PLR0913  (a row of the table has as many columns as it has)
+def _kind(
     header: type[Header],
     signers: frozenset[Role],
     record: RecordRule = RecordRule.NONE,
@@ -179,9 +179,7 @@ _ROWS: Final = (
 KINDS: Final[dict[str, StatementKind]] = {row.message_type: row for row in _ROWS}
 """Every statement type by its `message_type`."""
 
-KIND_BY_PAYLOAD_TYPE: Final[dict[str, StatementKind]] = {
-    row.payload_type: row for row in _ROWS
-}
+KIND_BY_PAYLOAD_TYPE: Final[dict[str, StatementKind]] = {row.payload_type: row for row in _ROWS}
 
 
 def kind_of(statement: Header) -> StatementKind:

@@ -7,8 +7,7 @@ whether they merely order their keys otherwise (allowed) or break a rule, and wh
 
 import types
 import typing
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -68,17 +67,18 @@ def _shape_fault(content: object, shape: Shape, where: str) -> EnvelopeRefused |
         return EnvelopeRefused(refusals.FIELD_UNKNOWN, where or f"{len(unknown)} keys")
     if missing := sorted(names - set(content)):
         return EnvelopeRefused(refusals.FIELD_MISSING, where + missing[0])
-    faults: list[Callable[[], EnvelopeRefused | None]] = [
-        lambda name=name, kind=kind: _shape_fault(  # type: ignore[misc]
-            content[name], _inner_shape(kind, content[name]), f"{where}{name}."
-        )
-        for name, kind in fields.items()
-    ]
-    return next((found for fault in faults if (found := fault()) is not None), None)
+    for name, kind in fields.items():
+        held = content[name]
+        for item in held if isinstance(held, list) else (held,):
+            if fault := _shape_fault(item, _inner_shape(kind, item), f"{where}{name}."):
+                return fault
+    return None
 
 
-def _inner_shape(kind: Any, content: object) -> Shape:
-    """Return the struct that a field holds, seeing through unions and annotations."""
+def _inner_shape(kind: object, content: object) -> Shape:
+    """Return the struct that a field or its list holds, seeing through unions and annotations."""
+    while typing.get_origin(kind) in (list, typing.Annotated):
+        kind = typing.get_args(kind)[0]
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     structs = [o for o in options if isinstance(o, type) and issubclass(o, Struct)]
     if len(structs) > 1 and isinstance(content, dict):

@@ -136,5 +136,3 @@ class HoldingsStatement(Header, frozen=True, kw_only=True, tag="holdings_stateme
     """A member's signed answer to a comparison."""
 
     claims: HoldingsStatementClaims
-
-

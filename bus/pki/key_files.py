@@ -46,6 +46,22 @@ def load_ec_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
+def load_secret_octets(path: Path) -> bytes:
+    """Load a secret that is no key pair; raise `KeyFileError` where it may not be used."""
+    secret = _read(path, private=True)
+    if not secret:
+        raise KeyFileError(f"{path}: empty; give a file with a secret in it")
+    return secret
+
+
+def load_secret(path: Path) -> str:
+    """Load a secret that is one line of text; raise `KeyFileError` where it may not be used."""
+    try:
+        return load_secret_octets(path).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path}: not plain text; give a file with a token in it") from None
+
+
 def load_certificate(path: Path) -> x509.Certificate:
     """Load the one certificate of a PEM or DER file; raise `KeyFileError` if there is none."""
     try:

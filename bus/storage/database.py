@@ -2,6 +2,10 @@
 
 Deleted content is overwritten (`secure_delete`), and a file's write-ahead log is emptied after
 each batch that erased something, so that a deletion reaches the disk and not only the table.
+
+Tables with large rows are ordinary rowid tables, which SQLite fills about twice as fast as those
+without; small ones go without a rowid. Rows of append-only tables are gathered and written in one
+go just before the commit.
 """
 
 import sqlite3
@@ -20,6 +24,21 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
 
+class RowBuffer:
+    """Rows of an append-only table that are written together just before the commit."""
+
+    def __init__(self, connection: sqlite3.Connection, insert: str) -> None:
+        self._connection = connection
+        self._insert = insert
+        self.rows: list[tuple[object, ...]] = []
+
+    def flush(self) -> None:
+        """Write what was gathered. Not inside a savepoint: earlier messages' rows are among it."""
+        if self.rows:
+            self._connection.executemany(self._insert, self.rows)
+            self.rows.clear()
+
+
 class Database:
     """One party's SQLite database, used by one thread at a time.
 
@@ -31,6 +50,7 @@ class Database:
         self.party = party
         self.path = path
         self._erased = False
+        self._buffers: list[RowBuffer] = []
         try:
             self.connection = sqlite3.connect(
                 path if path is not None else ":memory:",
@@ -72,16 +92,52 @@ class Database:
     def transaction(self) -> Iterator[None]:
         """Commit all or nothing; after an erasure the write-ahead log is emptied as well."""
         self.execute("BEGIN IMMEDIATE")
+        committed = False
         try:
             yield
-        except BaseException:
-            self.execute("ROLLBACK")
-            raise
-        self.execute("COMMIT")
+            for buffer in self._buffers:
+                buffer.flush()
+            self.execute("COMMIT")
+            committed = True
+        finally:
+            if not committed:
+                self._forget_rows([0] * len(self._buffers))
+                self.execute("ROLLBACK")
         if self._erased:
-            self._erased = False
-            if self.path is not None:
-                self.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # A reader may hold the log open: then the next transaction tries again.
+            self._erased = self.path is not None and self._log_is_busy()
+
+    def _log_is_busy(self) -> bool:
+        """Empty the write-ahead log; tell whether a reader kept that from being done."""
+        (busy, *_) = self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return bool(busy)
+
+    def buffered(self, insert: str) -> RowBuffer:
+        """Return a buffer for the rows of an append-only table."""
+        buffer = RowBuffer(self.connection, insert)
+        self._buffers.append(buffer)
+        return buffer
+
+    def savepoint(self) -> list[int]:
+        """Mark a point of the transaction to which `roll_back_to` returns."""
+        self.execute("SAVEPOINT message")
+        return [len(buffer.rows) for buffer in self._buffers]
+
+    def roll_back_to(self, marks: list[int]) -> None:
+        """Undo everything since the savepoint, gathered rows included.
+
+        Nothing may have been flushed in between.
+        """
+        self.execute("ROLLBACK TO message")
+        self._forget_rows(marks)
+
+    def release(self) -> None:
+        """Keep what was done since the savepoint."""
+        self.execute("RELEASE message")
+
+    def _forget_rows(self, marks: list[int]) -> None:
+        for buffer, mark in zip(self._buffers, marks, strict=True):
+            del buffer.rows[mark:]
 
     def content_erased(self) -> None:
         """Note that this transaction erases personal data."""

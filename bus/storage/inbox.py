@@ -18,13 +18,16 @@ CREATE TABLE inbox (
     payload BLOB NOT NULL, key_id TEXT NOT NULL, signature BLOB NOT NULL,
     outcome TEXT NOT NULL, received_at INTEGER NOT NULL, carrier TEXT,
     PRIMARY KEY (source, message_id)
-) WITHOUT ROWID;
+);
 CREATE TABLE quarantine (
     seq INTEGER PRIMARY KEY, received_at INTEGER NOT NULL, code TEXT NOT NULL,
     digest BLOB NOT NULL, octets INTEGER NOT NULL, fault TEXT NOT NULL, origin TEXT,
     message_type TEXT, message_id TEXT, source TEXT, record_source TEXT, record_id TEXT
 );
 """
+
+
+_INSERT: Final = "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Outcome(StrEnum):
@@ -43,13 +46,26 @@ class Inbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._buffer = database.buffered(_INSERT)
+        self._rows = self._buffer.rows
+        self._gathered: dict[tuple[str, str], tuple[int, bytes]] = {}
+        """Where the rows of this transaction lie that are not written yet."""
 
     def known_digest(self, source: str, message_id: str) -> bytes | None:
         """Return the digest kept for a message, or None for one that is new."""
+        gathered = self._gathered.get((source, message_id))
+        if gathered is not None:
+            position, digest = gathered
+            if position < len(self._rows) and self._rows[position][2] is digest:
+                return digest
         row = self._database.execute(
             "SELECT digest FROM inbox WHERE source = ? AND message_id = ?", (source, message_id)
         ).fetchone()
         return row[0] if row else None
+
+    def flush(self) -> None:
+        """Write the rows of this transaction, so that a query sees them."""
+        self._buffer.flush()
 
     def add(
         self,
@@ -60,8 +76,10 @@ class Inbox:
     ) -> None:
         """Keep a message's header and outcome; `carrier` is the id of one that carried it."""
         statement, record = message.statement, message.statement.record
-        self._database.execute(
-            "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        if not self._rows:
+            self._gathered.clear()
+        self._gathered[statement.source, statement.message_id] = len(self._rows), message.digest
+        self._rows.append(
             (
                 statement.source,
                 statement.message_id,
@@ -85,7 +103,7 @@ class Quarantine:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(  # noqa: PLR0913  (the columns of one row)
+    def add(
         self,
         now: Instant,
         code: str,

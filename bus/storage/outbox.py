@@ -23,7 +23,7 @@ CREATE TABLE outbox (
     record_source TEXT, record_id TEXT, payload BLOB NOT NULL,
     key_id TEXT NOT NULL, signature BLOB NOT NULL, issued_at INTEGER NOT NULL,
     has_body INTEGER NOT NULL
-) WITHOUT ROWID;
+);
 CREATE TABLE outbox_mail (
     message_id TEXT NOT NULL, recipient TEXT NOT NULL, due_at INTEGER NOT NULL,
     state TEXT NOT NULL, confirmed_at INTEGER, attempts INTEGER NOT NULL,

@@ -25,7 +25,7 @@ CREATE TABLE versions (
 ) WITHOUT ROWID;
 CREATE TABLE bodies (
     digest BLOB PRIMARY KEY, source TEXT, record_id TEXT, nonce BLOB NOT NULL, body BLOB NOT NULL
-) WITHOUT ROWID;
+);
 CREATE INDEX bodies_record ON bodies (source, record_id);
 CREATE TABLE numbered (
     source TEXT NOT NULL, record_id TEXT NOT NULL, issuer TEXT NOT NULL, number INTEGER NOT NULL,

@@ -9,9 +9,8 @@ mended things, `take` receives nothing, `settle` is ignored (the broker delivers
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Final, Self
 
-import aio_pika
 import structlog
 from msgspec import Struct
 
@@ -20,6 +19,7 @@ from bus.pki.keystore import TlsFiles
 from bus.ports import Delivery, Publication, PublishOutcome, Settlement
 from bus.transport.amqp_connection import (
     AmqpSettings,
+    BrokerConnection,
     LoginRefused,
     close_quietly,
     connect,
@@ -31,6 +31,8 @@ from bus.transport.amqp_publisher import Publisher
 
 __all__ = ["AmqpCounters", "AmqpSettings", "AmqpTransport"]
 
+_CANCELLATION_SECONDS: Final = 0.1
+_QUIET_TURNS_MAX: Final = 8
 _log = structlog.get_logger(__name__)
 
 
@@ -61,7 +63,7 @@ class AmqpTransport:
         self._tls = tls
         self._settings = settings
         self._jitter = jitter
-        self._connection: aio_pika.Connection | None = None
+        self._connection: BrokerConnection | None = None
         self._publisher: Publisher | None = None
         self._consumer: Consumer | None = None
         self._queues: dict[str, None] = {}
@@ -136,20 +138,17 @@ class AmqpTransport:
 
     async def take(self, limit: int, wait_seconds: float) -> list[Delivery]:
         """Return up to `limit` of what has arrived; wait at most `wait_seconds` for the first."""
-        batch = self._drain(limit)
-        if batch or wait_seconds <= 0:
-            return batch
+        if wait_seconds <= 0:
+            return self._drain(limit)
         try:
             async with asyncio.timeout(wait_seconds):
-                while not batch and not self._is_closed:
+                while not self._is_closed and not self._waiting():
                     self._arrived.clear()
                     await self._arrived.wait()
-                    # What was read from the socket together arrives within one turn of the loop.
-                    await asyncio.sleep(0)
-                    batch = self._drain(limit)
+                await self._gather(limit)
         except TimeoutError:
-            return batch
-        return batch
+            pass
+        return self._drain(limit)
 
     async def settle(self, deliveries: Sequence[Delivery], settlement: Settlement) -> None:
         """Settle each once; deliveries of a consumer since lost are ignored and come again."""
@@ -165,9 +164,10 @@ class AmqpTransport:
             return
         self._is_closed = True
         keeper = self._keeper
-        if keeper is not None:
+        while keeper is not None and not keeper.done():
+            # More than once: the driver turns a cancellation into its own error when both meet.
             keeper.cancel()
-            await asyncio.wait([keeper])
+            await asyncio.wait([keeper], timeout=_CANCELLATION_SECONDS)
         await self._drop_consumer()
         connection, self._connection, self._publisher = self._connection, None, None
         if connection is not None:
@@ -180,14 +180,16 @@ class AmqpTransport:
 
     async def _keep(self) -> None:
         """Mend what breaks, for as long as this transport is open."""
-        while True:
-            await self._wait_for_alarm()
-            failures = 0
-            while not await self._mend():
+        failures = 0
+        while not self._is_closed:
+            if not failures:
+                await self._wait_for_alarm()
+            if await self._mend():
+                failures = 0
+            else:
                 failures += 1
                 self.counters.attempts_failed += 1
-                pause = pause_seconds(failures, self._settings, self._jitter())
-                await asyncio.sleep(pause)
+                await asyncio.sleep(pause_seconds(failures, self._settings, self._jitter()))
 
     async def _wait_for_alarm(self) -> None:
         try:
@@ -224,6 +226,7 @@ class AmqpTransport:
         connection = self._connection
         if connection is not None:
             self._lose("it answers no more")
+            connection.cut()
             await close_quietly(connection, self._settings.close_seconds_max)
 
     async def _mend_consumer(self) -> None:
@@ -286,6 +289,22 @@ class AmqpTransport:
             except TimeoutError:
                 return False
         return self._connection is not None
+
+    async def _gather(self, limit: int) -> None:
+        """Let arrive what was read from the socket already.
+
+        The driver hands over only a few deliveries in one turn of the event loop, and batches that
+        small would cost their taker a commit each.
+        """
+        waiting, quiet_turns = self._waiting(), 0
+        while waiting < limit and quiet_turns < _QUIET_TURNS_MAX:
+            await asyncio.sleep(0)
+            before, waiting = waiting, self._waiting()
+            quiet_turns = 0 if waiting > before else quiet_turns + 1
+
+    def _waiting(self) -> int:
+        consumer = self._consumer
+        return 0 if consumer is None or consumer.fault is not None else consumer.waiting
 
     def _drain(self, limit: int) -> list[Delivery]:
         consumer = self._consumer

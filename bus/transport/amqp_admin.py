@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Self
 
-import aio_pika
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
 
@@ -14,6 +13,7 @@ from bus.topology import ADMIN_USER
 from bus.transport.amqp_connection import (
     BROKEN,
     AmqpSettings,
+    BrokerConnection,
     close_quietly,
     connect,
     one_line,
@@ -36,7 +36,7 @@ class AmqpAdmin:
         self._tls = tls
         self._settings = settings
         self._user_remover = user_remover
-        self._connection: aio_pika.Connection | None = None
+        self._connection: BrokerConnection | None = None
 
     @classmethod
     async def open(
@@ -89,7 +89,7 @@ class AmqpAdmin:
         if connection is not None:
             await close_quietly(connection, self._settings.close_seconds_max)
 
-    async def _connected(self) -> aio_pika.Connection:
+    async def _connected(self) -> BrokerConnection:
         connection = self._connection
         if connection is None or not connection.connected.is_set():
             connection = await connect(self._url, self._tls, ADMIN_USER, self._settings)

@@ -6,7 +6,9 @@ import ssl
 from typing import Final
 
 import aio_pika
+from aiormq.connection import TransportFactory
 from aiormq.exceptions import (
+    AMQPConnectionError,
     AMQPError,
     AuthenticationError,
     InvalidFrameError,
@@ -37,6 +39,8 @@ _NAME_MISMATCHES: Final = (62, 64)
 """OpenSSL's codes for a host name and an IP address that the certificate does not name."""
 
 _REASON_CHARACTERS_MAX: Final = 200
+_CUT_SECONDS_MAX: Final = 2.0
+_ABOVE_EVERY_LEVEL: Final = logging.CRITICAL + 1
 BROKEN: Final = (AMQPError, OSError, RuntimeError)
 """What the driver raises when a channel or connection is gone or does not answer in time; its own
 state error is a `RuntimeError`, and `TimeoutError` an `OSError`."""
@@ -62,9 +66,44 @@ class LoginRefused(BrokerUnavailable):
     """The broker is there and does not let this user or this certificate in."""
 
 
-async def connect(
-    url: str, tls: TlsFiles, user: str, settings: AmqpSettings
-) -> aio_pika.Connection:
+class _Wire(TransportFactory):
+    """Opens the socket and remembers it, because the driver can close one only politely."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(
+        self, url: URL, **_: object
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect with TLS; raise what the driver's own factory would."""
+        try:
+            reader, writer = await asyncio.open_connection(url.host, url.port, ssl=self._context)
+        except OSError as error:
+            raise AMQPConnectionError(*error.args) from error
+        self._writer = writer
+        return reader, writer
+
+    def cut(self) -> None:
+        """Drop the socket without a word."""
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+class BrokerConnection(aio_pika.Connection):
+    """The driver's connection, which can also be cut when the other side answers no more."""
+
+    def __init__(self, url: URL, context: ssl.SSLContext, name: str) -> None:
+        super().__init__(url, client_properties={"connection_name": name})
+        self._wire = _Wire(context)
+        self.kwargs["transport_factory"] = self._wire
+
+    def cut(self) -> None:
+        """End the connection at once; whoever waits for it is told."""
+        self._wire.cut()
+
+
+async def connect(url: str, tls: TlsFiles, user: str, settings: AmqpSettings) -> BrokerConnection:
     """Open a connection as `user`, whom the certificate must name.
 
     Raises `BadInput` for a URL that is no ``amqps://`` one, `KeyFileError` for unusable files,
@@ -74,19 +113,17 @@ async def connect(
     context = tls_context(tls)
     silence_driver_logs()
     full_url = URL(url).update_query(auth="external", heartbeat=str(settings.heartbeat_seconds))
+    connection = BrokerConnection(full_url, context, user)
     try:
-        return await aio_pika.connect(
-            full_url,
-            ssl_context=context,
-            timeout=settings.connect_seconds_max,
-            client_properties={"connection_name": user},
-        )
+        await connection.connect(timeout=settings.connect_seconds_max)
     except TimeoutError:
+        connection.cut()
         raise BrokerUnavailable(
             f"no answer from the broker at {address} in {settings.connect_seconds_max:g} s"
         ) from None
     except (AMQPError, OSError) as error:
         raise _explained(error, address, user) from error
+    return connection
 
 
 def broker_address(url: str) -> str:
@@ -123,10 +160,7 @@ def silence_driver_logs() -> None:
     What an operator needs of them, our events say.
     """
     for name in ("aio_pika", "aiormq"):
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        if not logger.handlers:
-            logger.addHandler(logging.NullHandler())
+        logging.getLogger(name).setLevel(_ABOVE_EVERY_LEVEL)
 
 
 def one_line(error: BaseException | None) -> str:
@@ -143,14 +177,20 @@ def pause_seconds(failures: int, settings: AmqpSettings, chance: float) -> float
     return min(doubled, settings.reconnect_seconds_max) * (1 + chance) / 2
 
 
-async def close_quietly(connection: aio_pika.Connection, seconds_max: float) -> None:
-    """Close a connection that may be broken already, within a time."""
-    try:
-        async with asyncio.timeout(seconds_max):
-            await connection.close()
-    except BROKEN:
-        # Whatever it holds, the broker takes back once it notices; nothing more can be done here.
-        return
+async def close_quietly(connection: BrokerConnection, polite_seconds_max: float) -> None:
+    """Close a connection that may be broken already: politely for a while, then by force.
+
+    Whatever it holds, the broker takes back once it notices.
+    """
+    # A task, because the driver goes on closing, however long that takes, when it is cancelled.
+    closing = asyncio.create_task(connection.close())
+    _, unfinished = await asyncio.wait([closing], timeout=polite_seconds_max)
+    if unfinished:
+        connection.cut()
+        await asyncio.wait([closing], timeout=_CUT_SECONDS_MAX)
+    if closing.done() and not closing.cancelled():
+        # Nobody is left to whom it would matter how the broken connection ended.
+        closing.exception()
 
 
 def _explained(error: AMQPError | OSError, address: str, user: str) -> BrokerUnavailable:
@@ -179,6 +219,10 @@ def _explained(error: AMQPError | OSError, address: str, user: str) -> BrokerUna
         case AuthenticationError():
             return BrokerUnavailable(f"the broker at {address} offers no login by certificate")
         case AMQPError() | ConnectionResetError() | BrokenPipeError():
-            return BrokerUnavailable(f"the broker at {address} broke off the log-in of {user}")
+            # With TLS 1.3 a broker's alert about our certificate can be lost in its hanging up.
+            return BrokerUnavailable(
+                f"the broker at {address} broke off the log-in of {user}: "
+                "it does not trust the certificate, or is about to stop"
+            )
         case _:
             return BrokerUnavailable(f"no broker answers at {address} ({cause.strerror or cause})")

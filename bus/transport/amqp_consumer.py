@@ -15,7 +15,7 @@ from pamqp import commands
 
 from bus.errors import BrokerUnavailable, EnvironmentFailed, TransportDenied
 from bus.ports import Delivery, Settlement
-from bus.transport.amqp_connection import BROKEN, AmqpSettings, one_line
+from bus.transport.amqp_connection import BROKEN, AmqpSettings, BrokerConnection, one_line
 
 
 class Consumer:
@@ -45,7 +45,7 @@ class Consumer:
     @classmethod
     async def open(
         cls,
-        connection: aio_pika.Connection,
+        connection: BrokerConnection,
         settings: AmqpSettings,
         arrived: asyncio.Event,
         on_fault: Callable[[], None],
@@ -87,6 +87,11 @@ class Consumer:
         except BROKEN as error:
             raise BrokerUnavailable(f"cannot consume {queue}: {one_line(error)}") from error
         self._tags[queue] = answer.consumer_tag or ""
+
+    @property
+    def waiting(self) -> int:
+        """How many deliveries have arrived and were not yet drained."""
+        return len(self._buffer)
 
     def drain(self, limit: int) -> list[Delivery]:
         """Return up to `limit` of what has arrived."""

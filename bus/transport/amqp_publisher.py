@@ -16,7 +16,7 @@ from pamqp import commands
 
 from bus.ports import Publication, PublishOutcome
 from bus.topology import RETURN_HEADER, RETURN_HEADER_VALUE
-from bus.transport.amqp_connection import BROKEN, AmqpSettings
+from bus.transport.amqp_connection import BROKEN, AmqpSettings, BrokerConnection
 
 CONTENT_TYPE: Final = "application/vnd.i247.envelope+msgpack"
 _PERSISTENT: Final = 2
@@ -25,7 +25,7 @@ _PERSISTENT: Final = 2
 class Publisher:
     """The publishing channel of one connection; reopened whenever the broker closes it."""
 
-    def __init__(self, connection: aio_pika.Connection, user: str, settings: AmqpSettings) -> None:
+    def __init__(self, connection: BrokerConnection, user: str, settings: AmqpSettings) -> None:
         self._connection = connection
         self._user = user
         self._settings = settings
@@ -65,7 +65,7 @@ class Publisher:
         except DeliveryError:
             return PublishOutcome.OVERFLOW
         except BROKEN as error:
-            return _judged(error, publication)
+            return judged(error, publication)
         except asyncio.CancelledError:
             # The driver cancels what it can no longer confirm when a connection is given up; that
             # is an answer. When we are cancelled ourselves, it is not.
@@ -109,7 +109,7 @@ class Publisher:
         return channel
 
 
-def _judged(error: BaseException, publication: Publication) -> PublishOutcome:
+def judged(error: BaseException, publication: Publication) -> PublishOutcome:
     """Tell what a closed channel means for one of the publications that were under way on it.
 
     The broker names the exchange and key it refused, not the message, so this asks whether the

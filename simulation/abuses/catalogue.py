@@ -1,12 +1,13 @@
 """Every abuse with its id, the rule it breaks, where it should be found, and its lesson."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 
 from bus.errors import BadInput
-from simulation.abuses import forged_signature, refugee, rejected_record_sent_again
+from simulation.abuses import forged_signature, octets, refugee, rejected_record_sent_again
 from simulation.abuses.deeds import AbuseRequest, AbuseTools, Deed
 from simulation.workload import Step
 
@@ -71,6 +72,9 @@ def abuse_named(name: str) -> Abuse:
 
 def deeds_of(step: Step, tools: AbuseTools) -> list[Deed]:
     """Return what a step's abuse makes its member do; raise `BadInput` where it lacks something."""
+    if Path(step.abuse).is_file():
+        request = AbuseRequest(step.member, step.at, step.to, step.label, step.of)
+        return octets.deeds(Path(step.abuse), request, tools)
     abuse = abuse_named(step.abuse)
     if abuse.needs_earlier_alert and not step.of:
         message = f"abuse {abuse.name} needs the label of an earlier alert to build on"

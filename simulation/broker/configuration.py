@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from bus.errors import BrokerUnavailable
 from bus.pki.keystore import TlsFiles
+from simulation.broker.broker_files import BrokerFiles
 from simulation.broker.server_tree import ServerTree
 
 HOST: Final = "localhost"
-_LOOPBACK: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 _PORT_MIN: Final = 15_000
 _EPHEMERAL_MIN_IF_UNKNOWN: Final = 32_768
 _PORT_TRIES_MAX: Final = 200
@@ -40,47 +41,11 @@ class Ports(Struct, frozen=True):
     epmd: int
 
 
-class BrokerFiles(Struct, frozen=True):
-    """Where one private broker keeps what; everything lies in `folder`."""
-
-    folder: Path
-
-    @property
-    def configuration(self) -> Path:
-        """RabbitMQ's own configuration file."""
-        return self.folder / "rabbitmq.conf"
-
-    @property
-    def definitions(self) -> Path:
-        """Users, permissions, exchanges, queues and bindings, loaded at boot."""
-        return self.folder / "definitions.json"
-
-    @property
-    def plugins(self) -> Path:
-        """The list of enabled plugins."""
-        return self.folder / "enabled_plugins"
-
-    @property
-    def data(self) -> Path:
-        """Queues, message stores and write-ahead files: what may hold copies of bodies."""
-        return self.folder / "data"
-
-    @property
-    def log(self) -> Path:
-        """The broker's log."""
-        return self.folder / "broker.log"
-
-    @property
-    def console(self) -> Path:
-        """What the broker's processes wrote to standard output and error."""
-        return self.folder / "console.log"
-
-
 def configuration_text(ports: Ports, files: BrokerFiles, tls: TlsFiles) -> str:
     """Return rabbitmq.conf: one TLS listener, login by the certificate's common name alone."""
     settings = {
         "listeners.tcp": "none",
-        "listeners.ssl.1": f"{_LOOPBACK}:{ports.amqps}",
+        "listeners.ssl.1": f"{LOOPBACK}:{ports.amqps}",
         "ssl_options.cacertfile": tls.root,
         "ssl_options.certfile": tls.certificate,
         "ssl_options.keyfile": tls.key,
@@ -95,6 +60,9 @@ def configuration_text(ports: Ports, files: BrokerFiles, tls: TlsFiles) -> str:
         "load_definitions": files.definitions,
         "log.console": "false",
         "log.file.level": "info",
+        # Several lines for each queue would make the log leave out others.
+        "log.queue.level": "warning",
+        "log.ra.level": "warning",
         "log.file.rotation.size": log_bytes_max,
         "raft.wal_max_size_bytes": wal_bytes_max,
         "vm_memory_high_watermark.absolute": memory_bytes_max,
@@ -111,7 +79,7 @@ def environment(ports: Ports, files: BrokerFiles, tree: ServerTree) -> dict[str,
         "HOME": str(folder),
         "LANG": "C.UTF-8",
         "ERL_EPMD_PORT": str(ports.epmd),
-        "ERL_EPMD_ADDRESS": _LOOPBACK,
+        "ERL_EPMD_ADDRESS": LOOPBACK,
         # A crash dump would hold message bodies, and takes long to write.
         "ERL_CRASH_DUMP": "/dev/null",
         "ERL_CRASH_DUMP_SECONDS": "0",
@@ -139,7 +107,7 @@ def environment(ports: Ports, files: BrokerFiles, tree: ServerTree) -> dict[str,
 
 def helper_command(ports: Ports, tree: ServerTree) -> list[str]:
     """Return how to start the port mapper, which Erlang would else start and leave behind."""
-    return [str(tree.erlang_bin / "epmd"), "-port", str(ports.epmd), "-address", _LOOPBACK]
+    return [str(tree.erlang_bin / "epmd"), "-port", str(ports.epmd), "-address", LOOPBACK]
 
 
 def main_command(tree: ServerTree) -> list[str]:
@@ -166,13 +134,13 @@ def free_ports() -> Ports:
         for _ in range(_PORT_TRIES_MAX):
             listener = held.enter_context(socket.socket())
             try:
-                listener.bind((_LOOPBACK, source.randrange(_PORT_MIN, end)))
+                listener.bind((LOOPBACK, source.randrange(_PORT_MIN, end)))
             except OSError:
                 continue
             numbers.append(listener.getsockname()[1])
             if len(numbers) == len(Ports.__struct_fields__):
                 return Ports(*numbers)
-    raise BrokerUnavailable(f"no free ports between {_PORT_MIN} and {end} on {_LOOPBACK}")
+    raise BrokerUnavailable(f"no free ports between {_PORT_MIN} and {end} on {LOOPBACK}")
 
 
 def _ephemeral_min() -> int:

@@ -127,12 +127,11 @@ class Guardian:
         for process in (self._main, self._helper):
             if process is not None:
                 process.wait()
-        # Orphans of the killed come to us, being their reaper; go on until none is left.
-        while (left := descendants(os.getpid())) and time.monotonic() < deadline:
-            for pid in left:
+        # Orphans of the killed come to us, being their reaper, so nothing of them is left once we
+        # have no child. (One look at /proc is no proof: parents change while it is read.)
+        while reap_any() and time.monotonic() < deadline:
+            for pid in descendants(os.getpid()):
                 kill_one(pid)
-            for pid in left:
-                reap(pid)
             time.sleep(0.002)
         self._reap()
 
@@ -150,7 +149,7 @@ def launch(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - the guardian has one thread
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (the guardian has one thread)
         )
 
 
@@ -213,6 +212,16 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
+
+
+def reap_any() -> bool:
+    """Take the exit status of every ended child; tell whether any child is left."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
 
 
 def tell(**news: object) -> None:

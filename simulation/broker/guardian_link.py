@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final, Self
+from typing import IO, Final, Self
 
 from bus.errors import BrokerUnavailable
 from simulation.broker import guardian
@@ -22,7 +22,7 @@ kill_seconds_max: Final = 15.0
 class GuardianLink:
     """Knows what the guardian last told of its main process and helper."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", pipe: IO[bytes]) -> None:
         self.main_pid: int | None = None
         self.failure: str | None = None
         """Why nothing could be started, or that the guardian itself is gone."""
@@ -32,6 +32,7 @@ class GuardianLink:
         self.died = asyncio.Event()
         """Set when the main process ended without `expect_end`; cleared by `expect_start`."""
         self._process = process
+        self._pipe = pipe
         self._helper_pid: int | None = None
         self._end_expected = False
         self._closing = False
@@ -46,7 +47,7 @@ class GuardianLink:
         """
         command = [sys.executable, "-I", "-S", guardian.__file__, str(folder)]
         try:
-            process = subprocess.Popen(  # noqa: ASYNC220 - see this module's docstring
+            process = subprocess.Popen(  # noqa: ASYNC220  (see the module's docstring)
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -56,19 +57,35 @@ class GuardianLink:
             )
         except OSError as error:
             raise BrokerUnavailable(f"no guardian could be started: {error.strerror}") from error
-        link = cls(process)
+        assert process.stdin is not None  # noqa: S101  (it is a pipe)
+        link = cls(process, process.stdin)
         link._listener = asyncio.create_task(link._listen())
         return link
 
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether the guardian has ended, by our order or not."""
+        return self._listener is not None and self._listener.done()
+
+    def require_open(self) -> None:
+        """Raise `BrokerUnavailable` when no order can be given any more."""
+        if self._closing:
+            raise BrokerUnavailable("the private RabbitMQ was stopped already")
+        if self.is_gone:
+            raise BrokerUnavailable("the guardian of the private RabbitMQ was killed")
+
     def order(self, **order: object) -> None:
         """Send one order; raise `BrokerUnavailable` when the guardian is gone."""
-        pipe = self._process.stdin
-        if pipe is None or pipe.closed:
-            raise BrokerUnavailable("the private RabbitMQ was stopped already")
+        self.require_open()
         try:
-            pipe.write(json.dumps(order).encode() + b"\n")
+            self._pipe.write(json.dumps(order).encode() + b"\n")
         except BrokenPipeError:
             raise BrokerUnavailable("the guardian of the private RabbitMQ was killed") from None
+
+    def keep_folder(self) -> None:
+        """Have the guardian, if it is still there, remove nothing when it ends."""
+        if not self.is_gone:
+            self.order(order="remove", folder=None)
 
     def expect_start(self) -> None:
         """Forget the processes of before: news of them no longer counts."""
@@ -93,8 +110,7 @@ class GuardianLink:
     async def close(self) -> None:
         """Close the pipe, upon which the guardian ends everything, and wait for its end."""
         self._closing = True
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._pipe.close()
         try:
             await asyncio.wait_for(asyncio.to_thread(self._process.wait), end_seconds_max)
         except TimeoutError:

@@ -6,11 +6,9 @@ just long enough to end them. Here the guardian is given its orders and its news
 
 import asyncio
 import json
-import os
 import signal
-import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,10 +16,11 @@ from urllib.parse import quote
 
 from bus.errors import BadInput, BrokerUnavailable
 from bus.pki.keystore import TlsFiles
-from simulation.broker.broker_log import started, why_it_failed
+from simulation.broker.broker_files import BrokerFiles, new_broker_files, write_private
+from simulation.broker.broker_log import StartLog
 from simulation.broker.configuration import (
     HOST,
-    BrokerFiles,
+    LOOPBACK,
     configuration_text,
     control_command,
     environment,
@@ -29,16 +28,16 @@ from simulation.broker.configuration import (
     helper_command,
     main_command,
 )
+from simulation.broker.definitions_check import differences
 from simulation.broker.guardian_link import GuardianLink
-from simulation.broker.plugin_pruning import ENABLED_PLUGIN
+from simulation.broker.readiness import shows_certificate
 from simulation.broker.server_tree import ServerTree
 
 start_seconds_max: Final = 60.0
 shut_down_seconds_max: Final = 15.0
 control_seconds_max: Final = 30.0
-folder_characters_max: Final = 200
 _poll_seconds: Final = 0.03
-_PORT_ATTEMPTS: Final = 3
+port_attempts_max: Final = 3
 
 
 class PrivateBroker:
@@ -57,7 +56,7 @@ class PrivateBroker:
         self._tree = tree
         self._link = link
         self._ports = free_ports()
-        self._log_begin_bytes = 0
+        self._start_log = StartLog(files.log, files.console)
 
     @classmethod
     async def start(
@@ -78,17 +77,18 @@ class PrivateBroker:
         """
         vhost = _first_vhost(definitions)
         tls.check()
-        files = _new_files(folder, definitions)
+        files = new_broker_files(folder, definitions)
         link = await GuardianLink.open(files.folder)
         broker = cls(files, vhost, _absolute(tls), tree, link)
-        try:
+        async with AsyncExitStack() as undo:
+            undo.push_async_callback(link.close)
             link.order(order="remove", folder=str(files.folder) if remove_folder else None)
-            await broker._start_on_free_ports()
-        except BaseException as error:
-            if isinstance(error, BrokerUnavailable):
-                link.order(order="remove", folder=None)
-            await link.close()
-            raise
+            try:
+                await broker._start_on_free_ports()
+            except BrokerUnavailable:
+                link.keep_folder()
+                raise
+            undo.pop_all()
         return broker
 
     @property
@@ -183,6 +183,12 @@ class PrivateBroker:
             raise BrokerUnavailable(f"rabbitmqctl {arguments[0]} failed: {line}")
         return text
 
+    async def definition_differences(self) -> list[str]:
+        """Return what of the definitions the broker passed over at boot, one line each."""
+        exported = await self.control("export_definitions", "-", "--silent")
+        wanted = json.loads(self._files.definitions.read_text())
+        return differences(wanted, json.loads(exported))
+
     async def __aenter__(self) -> Self:
         """Return the running broker."""
         return self
@@ -198,7 +204,7 @@ class PrivateBroker:
 
     async def _start_on_free_ports(self) -> None:
         """Start, and choose other ports if another process was quicker to take one."""
-        for _ in range(_PORT_ATTEMPTS - 1):
+        for _ in range(port_attempts_max - 1):
             try:
                 await self._start_once()
                 return
@@ -208,8 +214,10 @@ class PrivateBroker:
 
     async def _start_once(self) -> None:
         files, ports = self._files, self._ports
-        _write_private(files.configuration, configuration_text(ports, files, self._tls))
-        self._log_begin_bytes = _size(files.log)
+        self._link.require_open()
+        write_private(files.configuration, configuration_text(ports, files, self._tls))
+        self._start_log = StartLog(files.log, files.console)
+        self._link.expect_start()
         self._link.order(
             order="start",
             helper=helper_command(ports, self._tree),
@@ -217,35 +225,33 @@ class PrivateBroker:
             environment=environment(ports, files, self._tree),
             console=str(files.console),
         )
-        self._link.expect_start()
         try:
             await asyncio.wait_for(self._until_ready(), start_seconds_max)
         except TimeoutError:
-            await self._link.kill()
-            raise self._failure(f"was not ready after {start_seconds_max:.0f} s") from None
+            raise await self._failure(f"was not ready after {start_seconds_max:.0f} s") from None
 
     async def _until_ready(self) -> None:
-        while not (started(self._files.log, self._log_begin_bytes) and self._accepts()):
+        while not self._start_log.is_up():
             if self._link.failure is not None:
-                raise self._failure(f"could not be started ({self._link.failure})")
+                raise await self._failure(f"could not be started ({self._link.failure})")
             if self._link.helper_ended.is_set() or self._link.ended.is_set():
-                await self._link.kill()
-                raise self._failure("ended while it was starting")
+                raise await self._failure("ended while it was starting")
+            await asyncio.sleep(_poll_seconds)
+        # Started does not mean listening: another process may have taken the port.
+        while not await asyncio.to_thread(shows_certificate, (LOOPBACK, self.port), self._tls):
+            if self._start_log.port_was_taken() or self._link.ended.is_set():
+                raise await self._failure("opened no TLS port")
             await asyncio.sleep(_poll_seconds)
 
-    def _accepts(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), 1.0):
-                return True
-        except OSError:
-            return False
-
-    def _failure(self, what: str) -> BrokerUnavailable:
-        reason = why_it_failed(self._files.log, self._files.console, self._log_begin_bytes)
-        kind = _PortTakenError if self._link.helper_ended.is_set() else BrokerUnavailable
-        if reason is not None and "eaddrinuse" in reason:
-            kind = _PortTakenError
+    async def _failure(self, what: str) -> BrokerUnavailable:
+        """End what is left of a failed start and return the error that tells of it."""
+        taken = self._link.helper_ended.is_set() or self._start_log.port_was_taken()
+        if not self._link.is_gone:
+            self._link.expect_end()
+            await self._link.kill()
+        reason = "another process has one of its ports" if taken else self._start_log.reason()
         told = f": {reason}" if reason else ""
+        kind = _PortTakenError if taken else BrokerUnavailable
         return kind(f"the private RabbitMQ {what}{told}; its log: {self._files.log}")
 
 
@@ -263,31 +269,3 @@ def _first_vhost(definitions: Mapping[str, Any]) -> str:
 
 def _absolute(tls: TlsFiles) -> TlsFiles:
     return TlsFiles(tls.root.resolve(), tls.certificate.resolve(), tls.key.resolve())
-
-
-def _new_files(folder: Path, definitions: Mapping[str, Any]) -> BrokerFiles:
-    try:
-        files = BrokerFiles(folder.resolve())
-        # Erlang's paths grow by another 120 characters below this folder.
-        if len(str(files.folder)) > folder_characters_max or not str(files.folder).isprintable():
-            raise BadInput(f"{folder}: too long or odd a path for a broker's folder")
-        files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if any(files.folder.iterdir()):
-            raise BadInput(f"{folder}: not empty; a private broker wants a folder of its own")
-        _write_private(files.plugins, f"[{ENABLED_PLUGIN}].\n")
-        _write_private(files.definitions, json.dumps(definitions))
-    except OSError as error:
-        raise BadInput(f"{folder}: cannot be written: {error.strerror}") from error
-    return files
-
-
-def _write_private(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

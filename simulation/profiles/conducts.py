@@ -32,9 +32,7 @@ class SignsWithoutDeleting(FaithfulConduct):
 
     def _confess(self, turn: Turn, key: RecordKey) -> None:
         self._ledger.confess(
-            Deviation(
-                DeviationKind.SIGNED_WITHOUT_DELETING, turn.party, key.source, key.record_id
-            )
+            Deviation(DeviationKind.SIGNED_WITHOUT_DELETING, turn.party, key.source, key.record_id)
         )
 
 

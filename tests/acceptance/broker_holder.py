@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from bus.pki.keystore import create_pki
@@ -25,7 +26,7 @@ async def hold(folder: Path) -> None:
         simulated_not_after=wall_now,
         wall_now=wall_now,
     )
-    tree = find_or_fetch(lambda line: sys.stderr.write(f"{line}\n"))
+    tree = find_or_fetch(partial(print, file=sys.stderr))
     definitions = {"vhosts": [{"name": "i247"}]}
     async with await PrivateBroker.start(folder, definitions, pki.broker_tls, tree) as broker:
         sys.stdout.write(json.dumps({"port": broker.port, "pid": broker.pid}) + "\n")

@@ -1,6 +1,7 @@
 """What every acceptance test may ask for: a RabbitMQ to start, found here or fetched once."""
 
 import sys
+from functools import partial
 
 import pytest
 
@@ -11,4 +12,4 @@ from simulation.broker.server_tree import ServerTree
 @pytest.fixture(scope="session")
 def server_tree() -> ServerTree:
     """The installed RabbitMQ, or the fetched one in the user's cache."""
-    return find_or_fetch(lambda line: sys.stderr.write(f"{line}\n"))
+    return find_or_fetch(partial(print, file=sys.stderr))

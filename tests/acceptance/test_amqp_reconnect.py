@@ -1,13 +1,17 @@
 """`AmqpTransport` when things break: killed brokers, vanished consumers, refused certificates."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aio_pika
 import pytest
 import pytest_asyncio
+from aio_pika.abc import AbstractChannel
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from bus.definitions import definitions
@@ -18,7 +22,6 @@ from bus.ports import PublishOutcome, Settlement
 from bus.topology import ADMIN_USER, exchange_name, network_topology, queue_name
 from bus.transport.amqp import AmqpSettings, AmqpTransport
 from bus.transport.amqp_connection import tls_context
-from bus.transport.amqp_consumer import Consumer
 from simulation.broker.private_broker import PrivateBroker
 from simulation.broker.server_tree import ServerTree
 from tests.acceptance.frozen_proxy import FreezingProxy
@@ -83,52 +86,50 @@ async def connect(broker: PrivateBroker, pki: PkiFolder) -> AsyncIterator[Connec
         opened.append(transport)
         return transport
 
+    async with administrators_channel(broker, pki) as channel:
+        await (await channel.get_queue(QUEUE)).purge()
     yield open_transport
     for transport in opened:
         await transport.close()
 
 
-async def empty(transport: AmqpTransport) -> None:
-    """Leave nothing behind for the next test."""
-    while batch := await transport.take(100, 0.3):
-        await transport.settle(batch, Settlement.ACCEPT)
-
-
-async def rebuilt_queue(broker: PrivateBroker, pki: PkiFolder) -> None:
-    """Delete a member's queue, which cancels its consumers, and make it again."""
+@asynccontextmanager
+async def administrators_channel(
+    broker: PrivateBroker, pki: PkiFolder
+) -> AsyncIterator[AbstractChannel]:
+    """Give a plain channel with every right."""
     connection = await aio_pika.connect(
         f"{broker.url}?auth=external", ssl_context=tls_context(pki.tls(ADMIN_USER))
     )
     async with connection, connection.channel() as channel:
-        await channel.queue_delete(QUEUE)
-        queue = await channel.declare_queue(
-            QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
-        )
-        exchange = await channel.get_exchange(exchange_name(QueueKind.DATA))
-        await queue.bind(exchange, "*.*.XB")
+        yield channel
+
+
+async def tried_in_vain(transport: AmqpTransport) -> bool:
+    """Tell whether a transport has tried to mend something and failed."""
+    return transport.counters.attempts_failed > 0
 
 
 async def test_transport_comes_back_after_its_broker_was_killed(
     broker: PrivateBroker, connect: Connect
 ) -> None:
-    """Confirmed mail survives a crash of the broker, and both sides go on without being told."""
+    """Confirmed mail survives a crash; what was held comes again; both sides go on untold."""
     sender, receiver = await connect("XA"), await connect("XB")
     await receiver.subscribe([QUEUE])
     batch = [publication("XA", "XB", f"before {number}".encode()) for number in range(50)]
     assert await sender.publish(batch) == [PublishOutcome.CONFIRMED] * 50
     held = await take_exactly(receiver, 50)
-    await receiver.settle(held[:20], Settlement.ACCEPT)
     with capture_logs() as events:
         await broker.kill()
         during = await sender.publish([publication("XA", "XB", b"during")])
-        await receiver.settle(held[20:], Settlement.ACCEPT)
+        await receiver.settle(held, Settlement.ACCEPT)
         assert await receiver.take(10, 0.2) == []
         await broker.restart()
-        again = await take_exactly(receiver, 30)
+        again = await take_exactly(receiver, 50)
         await receiver.settle(again, Settlement.ACCEPT)
         after = await sender.publish([publication("XA", "XB", b"after")])
     assert during == [PublishOutcome.UNCONFIRMED]
-    assert contents(again) == contents(held[20:])
+    assert contents(again) == contents(held)
     assert after == [PublishOutcome.CONFIRMED]
     assert contents(await take_exactly(receiver, 1)) == [b"after"]
     assert (receiver.counters.connections_lost, receiver.counters.connections_restored) == (1, 1)
@@ -136,7 +137,6 @@ async def test_transport_comes_back_after_its_broker_was_killed(
     assert names[0] == "connection_lost"
     assert names[-1] == "connection_restored"
     assert "before" not in repr(events)
-    await empty(receiver)
 
 
 async def test_nothing_is_lost_when_the_broker_dies_under_load(
@@ -173,60 +173,64 @@ async def test_nothing_is_lost_when_the_broker_dies_under_load(
         await broker.restart()
     assert len(arrived) == 3_000
     assert sender.counters.connections_restored == 1
-    await empty(receiver)
 
 
 async def test_consumer_cancelled_by_the_broker_is_rebuilt(
     broker: PrivateBroker, connect: Connect, pki: PkiFolder
 ) -> None:
     """A queue deleted and made again is consumed again, on the same connection."""
-    sender, receiver = await connect("XA"), await connect("XB")
+    receiver = await connect("XB")
     await receiver.subscribe([QUEUE])
     with capture_logs() as events:
-        await rebuilt_queue(broker, pki)
+        async with administrators_channel(broker, pki) as channel:
+            await channel.queue_delete(QUEUE)
+            await assert_becomes(lambda: tried_in_vain(receiver), expected=True)
+            queue = await channel.declare_queue(
+                QUEUE, durable=True, arguments={"x-queue-type": "quorum"}
+            )
+            await queue.bind(exchange_name(QueueKind.DATA), "*.*.XB")
+        # One that published to the old queue would have to learn first that this is another.
+        sender = await connect("XA")
         await sender.publish([publication("XA", "XB", b"alpha")])
         assert contents(await take_exactly(receiver, 1)) == [b"alpha"]
     assert receiver.counters.consumers_rebuilt == 1
     assert receiver.counters.connections_lost == 0
-    assert "consumer_rebuilt" in {event["event"] for event in events}
-    await empty(receiver)
+    names = [event["event"] for event in events]
+    assert (names[0], names[-1]) == ("restoration_failed", "consumer_rebuilt")
 
 
-async def test_consumer_that_vanished_silently_is_rebuilt(
-    broker: PrivateBroker,
-    connect: Connect,
-    pki: PkiFolder,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_consumer_that_vanished_silently_is_rebuilt(connect: Connect) -> None:
     """Without any notice, the watchdog finds that the broker knows no consumer of ours."""
-    monkeypatch.setattr(Consumer, "_watch", lambda _, on_fault: on_fault)
     sender, receiver = await connect("XA"), await connect("XB")
     await receiver.subscribe([QUEUE])
+    consumer = receiver._consumer  # noqa: SLF001 - nothing outside can end a consumer silently
+    assert consumer is not None
     with capture_logs() as events:
-        await rebuilt_queue(broker, pki)
+        await consumer._channel.basic_cancel(consumer._tags[QUEUE])  # noqa: SLF001 - as above
         await sender.publish([publication("XA", "XB", b"alpha")])
         assert contents(await take_exactly(receiver, 1)) == [b"alpha"]
     [rebuilt] = [event for event in events if event["event"] == "consumer_rebuilt"]
     assert rebuilt["reason"] == f"the broker knows no consumer of {QUEUE}"
-    await empty(receiver)
 
 
 async def test_connection_that_went_dumb_is_replaced(
     broker: PrivateBroker, connect: Connect, pki: PkiFolder
 ) -> None:
     """A connection over which nothing comes any more is given up, long before its time-outs."""
+    settings = replace(QUICK, heartbeat_seconds=2)
     async with FreezingProxy("127.0.0.1", broker.port) as proxy:
         url = f"amqps://localhost:{proxy.port}/{broker.vhost}"
-        receiver = await AmqpTransport.open(url, pki.tls("XB"), "XB", settings=QUICK)
+        receiver = await AmqpTransport.open(url, pki.tls("XB"), "XB", settings=settings)
         await receiver.subscribe([QUEUE])
-        proxy.freeze()
         sender = await connect("XA")
-        await sender.publish([publication("XA", "XB", b"alpha")])
-        # The broker believes in the dumb consumer until that connection's socket is closed.
-        assert contents(await take_exactly(receiver, 1)) == [b"alpha"]
-        assert receiver.counters.connections_lost == 1
-        await empty(receiver)
+        proxy.freeze()
+        with capture_logs() as events:
+            await sender.publish([publication("XA", "XB", b"alpha")])
+            # It comes once the broker, too, no longer believes in the dumb connection.
+            assert contents(await take_exactly(receiver, 1)) == [b"alpha"]
         await receiver.close()
+    [lost] = [event for event in events if event["event"] == "connection_lost"]
+    assert lost["reason"] == "it answers no more"
 
 
 async def test_transport_whose_broker_is_down_closes_at_once(
@@ -272,13 +276,11 @@ async def test_broker_that_is_down_is_named_at_once(pki: PkiFolder) -> None:
 
 async def test_broker_that_never_answers_is_given_up(pki: PkiFolder) -> None:
     """Something that takes the connection and stays silent is no broker."""
-    silent = await asyncio.start_server(lambda _, writer: writer.transport, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    url = f"amqps://localhost:{port}/i247"
-    settings = AmqpSettings(connect_seconds_max=0.3)
-    with pytest.raises(BrokerUnavailable, match="no answer from the broker"):
-        await AmqpTransport.open(url, pki.tls("XA"), "XA", settings=settings)
-    silent.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"amqps://localhost:{silent.getsockname()[1]}/i247"
+        settings = AmqpSettings(connect_seconds_max=0.3)
+        with pytest.raises(BrokerUnavailable, match="no answer from the broker"):
+            await AmqpTransport.open(url, pki.tls("XA"), "XA", settings=settings)
 
 
 async def test_certificate_of_a_foreign_root_is_refused(
@@ -287,7 +289,7 @@ async def test_certificate_of_a_foreign_root_is_refused(
     """The broker lets in nobody whose certificate another root issued."""
     foreign = new_pki(tmp_path / "foreign").tls("XA")
     tls = TlsFiles(pki.root, foreign.certificate, foreign.key)
-    with pytest.raises(BrokerUnavailable, match="refused the certificate of XA") as refused:
+    with pytest.raises(BrokerUnavailable, match=r"certificate") as refused:
         await AmqpTransport.open(broker.url, tls, "XA")
     assert "\n" not in str(refused.value)
 

@@ -156,6 +156,7 @@ async def test_definitions_are_the_only_users(broker: PrivateBroker) -> None:
     """No guest and no default user exists beside those of the definitions."""
     listed = await broker.control("list_users", "--silent", "--no-table-headers")
     assert [line.split()[0] for line in listed.splitlines() if "[" in line] == ["FR"]
+    assert await broker.definition_differences() == []
 
 
 @on_the_brokers_loop
@@ -248,32 +249,81 @@ async def test_killed_guardian_takes_the_broker_with_it(
     wait_until_gone(folder, one.port, folder_too=False)
 
 
+@pytest.mark.parametrize("position", ["amqps", "distribution", "epmd"])
 async def test_port_taken_by_another_process_is_replaced(
-    tmp_path: Path, pki: PkiFolder, server_tree: ServerTree, monkeypatch: pytest.MonkeyPatch
+    position: str,
+    tmp_path: Path,
+    pki: PkiFolder,
+    server_tree: ServerTree,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Losing the race for a port costs a second start, not the run."""
-    for position in ("amqps", "distribution", "epmd"):
-        taken, free = free_ports(), free_ports()
-        offers = iter([taken, free])
-        monkeypatch.setattr(module, "free_ports", lambda offers=offers: next(offers))
-        with socket.create_server(("127.0.0.1", getattr(taken, position))):
-            async with await PrivateBroker.start(
-                tmp_path / position, definitions(), pki.broker_tls, server_tree
-            ) as one:
-                assert one.port == free.amqps
+    taken, free = free_ports(), free_ports()
+    offers = iter([taken, free])
+    monkeypatch.setattr(module, "free_ports", lambda: next(offers))
+    with socket.create_server(("127.0.0.1", getattr(taken, position))):
+        async with await PrivateBroker.start(
+            tmp_path / "b", definitions(), pki.broker_tls, server_tree
+        ) as one:
+            assert one.port == free.amqps
+            async with await log_in(one, client_context(pki.tls("FR"))) as connection:
+                assert not connection.is_closed
+
+
+async def test_ports_that_stay_taken_end_in_one_line(
+    tmp_path: Path, pki: PkiFolder, server_tree: ServerTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ calls itself started without its listener; that is not taken for ready."""
+    taken = free_ports()
+    monkeypatch.setattr(module, "free_ports", lambda: taken)
+    monkeypatch.setattr(module, "port_attempts_max", 1)
+    with (
+        socket.create_server(("127.0.0.1", taken.amqps)),
+        pytest.raises(BrokerUnavailable, match="no TLS port: another process has") as failed,
+    ):
+        await PrivateBroker.start(tmp_path / "b", definitions(), pki.broker_tls, server_tree)
+    assert "\n" not in str(failed.value)
+    assert traces(tmp_path / "b") == []
+
+
+async def test_definitions_passed_over_at_boot_are_found(
+    tmp_path: Path, pki: PkiFolder, server_tree: ServerTree
+) -> None:
+    """RabbitMQ silently starts without what it could not define and what came after; we can ask."""
+    told = definitions()
+    told["permissions"] = [
+        {"user": "XA", "vhost": "i247/test", "configure": "", "write": "", "read": ""}
+    ]
+    folder = tmp_path / "b"
+    async with await PrivateBroker.start(folder, told, pki.broker_tls, server_tree) as one:
+        assert await one.definition_differences() == [
+            "missing in permissions: i247/test, XA, , , ",
+            f"missing in queues: i247/test, {QUEUE}",
+        ]
 
 
 async def test_failed_start_tells_the_cause_and_keeps_its_log(
     tmp_path: Path, pki: PkiFolder, server_tree: ServerTree
 ) -> None:
-    """Definitions that RabbitMQ refuses end in one line that names the log."""
-    bad = {**definitions(), "permissions": [{"user": "XX", "vhost": "none"}]}
-    with pytest.raises(BrokerUnavailable, match="ended while it was starting: ") as failed:
-        await PrivateBroker.start(tmp_path / "b", bad, pki.broker_tls, server_tree)
-    assert "\n" not in str(failed.value)
-    assert str(failed.value).endswith(f"; its log: {tmp_path / 'b' / 'broker.log'}")
-    assert list((tmp_path / "b").glob("broker.log"))
-    assert traces(tmp_path / "b") == []
+    """A server that ends while it starts gives one line with its reason and the log's place."""
+    sbin = tmp_path / "sbin"
+    sbin.mkdir()
+    (sbin / "rabbitmq-server").write_text(
+        "#!/bin/sh\n"
+        'echo "2026-01-01 00:00:00+00:00 [error] <0.1.0> out of luck" >> "$RABBITMQ_LOGS"\n'
+        "exit 1\n"
+    )
+    (sbin / "rabbitmq-server").chmod(0o755)
+    tree = ServerTree(sbin, server_tree.erlang_bin, "0", "made up")
+    folder = tmp_path / "b"
+    with pytest.raises(BrokerUnavailable) as failed:
+        await PrivateBroker.start(folder, definitions(), pki.broker_tls, tree)
+    log = folder / "broker.log"
+    assert str(failed.value) == (
+        f"the private RabbitMQ ended while it was starting: out of luck; its log: {log}"
+    )
+    assert list(folder.glob("broker.log")) == [log]
+    assert traces(folder) == []
 
 
 async def test_server_that_is_no_program_is_told_at_once(

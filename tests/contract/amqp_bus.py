@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+import aiormq.abc
+
 from bus.pki.keystore import PkiFolder
 from bus.topology import ADMIN_USER, redeliveries_max
 from bus.transport.amqp import AmqpSettings, AmqpTransport
 from bus.transport.amqp_admin import AmqpAdmin
+from bus.transport.amqp_connection import connect
 from simulation.broker.private_broker import PrivateBroker
 from tests.contract.contract_network import MemberPool
 
@@ -48,6 +51,17 @@ class AmqpBus:
         transport = await AmqpTransport.open(self.broker.url, tls, user, settings=QUICK)
         self._transports.append(transport)
         return transport
+
+    @asynccontextmanager
+    async def plain_channel(self, user: str) -> AsyncIterator[aiormq.abc.AbstractChannel]:
+        """Give a channel of the bare driver, as a client has that knows nothing of our rules."""
+        connection = await connect(self.broker.url, self._pki.tls(user), user, QUICK)
+        try:
+            holder = connection.channel()
+            await holder.initialize()
+            yield await holder.get_underlay_channel()
+        finally:
+            await connection.close()
 
     async def close(self) -> None:
         """Close everything but the broker."""

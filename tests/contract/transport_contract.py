@@ -57,7 +57,7 @@ def publication(
 
 
 async def take_exactly(transport: Transport, number: int) -> list[Delivery]:
-    """Take until `number` deliveries are here; assert that they come and that no more come along."""
+    """Take until `number` deliveries are here, and assert that they come."""
     taken: list[Delivery] = []
     deadline = asyncio.get_running_loop().time() + ARRIVAL_SECONDS_MAX
     while len(taken) < number and asyncio.get_running_loop().time() < deadline:
@@ -257,7 +257,7 @@ class SettlementContract:
         assert second.content == b"alpha"
 
     async def test_requeued_too_often_ends_in_quarantine(self, bus: BusUnderTest) -> None:
-        """Over the delivery limit a message goes to the quarantine, whole, and its neighbour stays."""
+        """Over the delivery limit a message goes to the quarantine; the next one is delivered."""
         source, recipient = bus.fresh_members(2)
         sender, receiver = await bus.connect(source), await bus.connect(recipient)
         await receiver.subscribe([queue_name(QueueKind.DATA, recipient)])
@@ -460,7 +460,7 @@ class FlowContract:
         assert contents(await take_exactly(receiver, 3)) == expected
 
     async def test_closed_transport_confirms_nothing(self, bus: BusUnderTest) -> None:
-        """After its close a transport takes nothing and answers that nothing is known to be stored."""
+        """A transport takes nothing after its close, and claims for nothing that it is stored."""
         source, recipient = bus.fresh_members(2)
         sender = await bus.connect(source)
         await sender.subscribe([queue_name(QueueKind.DATA, source)])

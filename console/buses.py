@@ -1,0 +1,59 @@
+"""Choosing and opening a bus for a command."""
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+
+from bus.errors import BadInput
+from console.rendering import say
+from simulation.broker.server_tree import find_server_tree
+from simulation.embedded_network import EmbeddedNetwork
+from simulation.network import Network
+from simulation.scenario import Scenario
+from simulation.workload import Plan
+
+
+class BusChoice(StrEnum):
+    """The buses that a person can ask for."""
+
+    AUTO = "auto"
+    EMBEDDED = "embedded"
+    RABBITMQ = "rabbitmq"
+
+
+def chosen_bus(bus: BusChoice, broker_url: str, tell: Callable[[str], None]) -> BusChoice:
+    """Resolve `auto`: RabbitMQ when a broker is given or installed, else embedded; say which."""
+    if bus is BusChoice.EMBEDDED and broker_url:
+        message = "--broker-url makes no sense with --bus embedded"
+        raise BadInput(message)
+    if bus is not BusChoice.AUTO:
+        return bus
+    if broker_url:
+        tell("bus: rabbitmq, at the broker given")
+        return BusChoice.RABBITMQ
+    tree = find_server_tree()
+    if tree is not None:
+        tell(f"bus: rabbitmq {tree.version}, {tree.origin}")
+        return BusChoice.RABBITMQ
+    tell("bus: embedded, as no RabbitMQ is installed (--bus rabbitmq fetches one)")
+    return BusChoice.EMBEDDED
+
+
+async def open_network(
+    bus: BusChoice,
+    scenario: Scenario,
+    planned: Plan,
+    seed: str,
+    broker_url: str,
+    pki: Path | None,
+) -> Network:
+    """Start the parties of a story on a bus."""
+    if bus is BusChoice.EMBEDDED:
+        return await EmbeddedNetwork(scenario, planned, seed, time.monotonic_ns).start()
+    # imported here: the embedded mode must not need what only POSIX has
+    from simulation.rabbitmq_network import RabbitMQNetwork  # noqa: PLC0415
+
+    return await RabbitMQNetwork.open(
+        scenario, planned, seed, broker_url=broker_url or None, pki=pki, say=say
+    )

@@ -1,0 +1,67 @@
+"""`i247 verify`, `scan` and `export`: what a run folder proves, read without the run."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from simulation.results import results
+
+from console.rendering import say, show_run, visible
+from simulation.run_folder import RunFolder
+from simulation.runner import judged_again
+from simulation.statement_export import exported_statement
+
+RunArgument = Annotated[Path, typer.Argument(help="a run's folder")]
+RESIDUE_FOUND = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("verify")(verify)
+    app.command("scan")(scan)
+    app.command("export")(export)
+
+
+def verify(run: RunArgument) -> None:
+    """Judge the stores of a run again, and compare with what its results say."""
+    evidence, judgement = judged_again(run)
+    kept = RunFolder.existing(run).read_results()
+    content = results(evidence, judgement, wall_seconds=kept["wall_seconds"])
+    plain = msgspec.json.decode(msgspec.json.encode(content))
+    show_run(plain, judgement, None)
+    differing = [key for key, value in plain.items() if kept.get(key) != value]
+    for key in differing:
+        say(f"{run}/results.json says something else about {key}")
+    if differing and judgement.exit_code == 0:
+        raise typer.Exit(1)
+    raise typer.Exit(judgement.exit_code)
+
+
+def scan(run: RunArgument) -> None:
+    """Search every file of a run for left-over copies of deleted data."""
+    evidence, _ = judged_again(run)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("where", "surface", "record", "encoding"):
+        table.add_column(heading)
+    for residue in evidence.scan.residues:
+        table.add_row(
+            visible(residue.node), visible(residue.surface), visible(residue.record), residue.form
+        )
+    console = Console(highlight=False)
+    if evidence.scan.residues:
+        console.print(table)
+    console.print(f"copies of deleted data: {len(evidence.scan.residues)}")
+    raise typer.Exit(RESIDUE_FOUND if evidence.scan.residues else 0)
+
+
+def export(
+    run: RunArgument,
+    message_id: Annotated[str, typer.Argument(help="message id, as the history shows it")],
+) -> None:
+    """Print a statement of a run as standard JSON DSSE, which other tools verify."""
+    content = exported_statement(RunFolder.existing(run), message_id)
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(content)) + b"\n")

@@ -1,0 +1,111 @@
+"""Has every holder of what was taken back deleted or updated, and signed so?
+
+Who holds is computed twice: from the secretariat's delivery ledger, and from the signed addressees
+of every version and from whoever disclosed a copy in a hit, a doubt or a receipt. A holder that the
+secretariat never asked is a violation as much as one that stays silent or declines.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from bus.identifiers import SECRETARIAT
+from bus.messages.retraction import (
+    Retraction,
+    RetractionAction,
+    RetractionOutcome,
+    RetractionReceipt,
+)
+from bus.messages.review import ReviewOutcome
+from bus.standing import Standing
+from bus.storage.records import RecordKey
+from simulation.checkers.finding import CheckerResult, Findings
+from simulation.evidence import Evidence
+from simulation.evidence_folds import VERSION_TYPES
+from simulation.evidence_rows import SignedStatement, StoreEvidence
+
+NAME: Final = "retraction_complete"
+DECLINED: Final = "it declines to delete"
+_DISCLOSING_TYPES: Final = frozenset({"hit", "doubt"})
+_DISCHARGING: Final[Mapping[RetractionAction, frozenset[RetractionOutcome]]] = {
+    RetractionAction.DELETE: frozenset({RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}),
+    RetractionAction.UPDATE: frozenset(
+        {RetractionOutcome.UPDATED, RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}
+    ),
+}
+
+
+def check(evidence: Evidence) -> CheckerResult:
+    """Compare every retraction with the holders of its record and with their receipts."""
+    findings = Findings(NAME)
+    secretariat = evidence.secretariat
+    if secretariat is None:
+        return findings.result()
+    receipts = _receipts(secretariat)
+    retracted: set[RecordKey] = set()
+    for row in secretariat.outbox:
+        header, key = row.statement.header, row.statement.key
+        if not isinstance(header, Retraction) or key is None:
+            continue
+        retracted.add(key)
+        for holder in holders_of(evidence, key):
+            findings.exercised += 1
+            fault = _fault(header, holder, receipts.get((header.message_id, holder)))
+            if fault is not None:
+                findings.add(holder, key, fault)
+    for key, standing in evidence.standings.items():
+        if _is_taken_back(standing) and key not in retracted:
+            for holder in holders_of(evidence, key):
+                findings.exercised += 1
+                findings.add(holder, key, "it was never asked to delete")
+    return findings.result()
+
+
+def holders_of(evidence: Evidence, key: RecordKey) -> frozenset[str]:
+    """Return the members that hold or held a record, by the ledger and by what was signed."""
+    found: set[str] = {key.source}
+    tables = evidence.secretariat.own if evidence.secretariat else None
+    if tables is not None:
+        found |= tables.holders.get(key, frozenset())
+    for statement in evidence.proven.get(key, ()):
+        if statement.message_type in VERSION_TYPES or statement.message_type == "release":
+            found.update(statement.header.addressees)
+        elif _discloses(statement):
+            found.add(statement.header.source)
+    return frozenset(found & set(evidence.facts.members) - {SECRETARIAT})
+
+
+def _discloses(statement: SignedStatement) -> bool:
+    header = statement.header
+    if isinstance(header, RetractionReceipt):
+        return header.claims.outcome is not RetractionOutcome.NOT_HELD
+    return statement.message_type in _DISCLOSING_TYPES
+
+
+def _receipts(secretariat: StoreEvidence) -> dict[tuple[str, str], RetractionOutcome]:
+    """Return what each holder answered to each retraction; a discharge outlasts a decline."""
+    found: dict[tuple[str, str], RetractionOutcome] = {}
+    for row in secretariat.inbox:
+        header = row.statement.header
+        if isinstance(header, RetractionReceipt) and header.in_reply_to is not None:
+            name = header.in_reply_to, header.source
+            if found.get(name, RetractionOutcome.DECLINED) is RetractionOutcome.DECLINED:
+                found[name] = header.claims.outcome
+    return found
+
+
+def _fault(retraction: Retraction, holder: str, outcome: RetractionOutcome | None) -> str | None:
+    if holder not in retraction.addressees:
+        return "it was never asked to delete"
+    if outcome is None:
+        return "it has signed no receipt"
+    if outcome is RetractionOutcome.DECLINED:
+        return DECLINED
+    if outcome not in _DISCHARGING[retraction.claims.action]:
+        return f"it answered {outcome} to an order to {retraction.claims.action}"
+    return None
+
+
+def _is_taken_back(standing: Standing) -> bool:
+    return standing.ended or any(
+        version.outcome is ReviewOutcome.REJECTED for version in standing.versions.values()
+    )
