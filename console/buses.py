@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from bus.errors import BadInput
+from bus.pki.keystore import PkiFolder
 from console.rendering import say
 from simulation.broker.server_tree import find_server_tree
 from simulation.embedded_network import EmbeddedNetwork
@@ -52,8 +53,16 @@ async def open_network(
     if bus is BusChoice.EMBEDDED:
         return await EmbeddedNetwork(scenario, planned, seed, time.monotonic_ns).start()
     # imported here: the embedded mode must not need what only POSIX has
+    from simulation.broker.fetch import find_or_fetch  # noqa: PLC0415
     from simulation.rabbitmq_network import RabbitMQNetwork  # noqa: PLC0415
+    from simulation.run_broker import GivenBus, PrivateBus  # noqa: PLC0415
 
-    return await RabbitMQNetwork.open(
-        scenario, planned, seed, broker_url=broker_url or None, pki=pki, say=say
+    if broker_url and pki is None:
+        message = "--broker-url needs --pki: the folder with the keys that this broker trusts"
+        raise BadInput(message)
+    wanted = (
+        GivenBus(broker_url, PkiFolder(pki))
+        if broker_url and pki is not None
+        else PrivateBus(find_or_fetch(say))
     )
+    return await RabbitMQNetwork.start(scenario, planned, seed, time.time_ns, wanted)

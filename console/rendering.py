@@ -48,11 +48,11 @@ class Progress:
             return
         self._day = day
         total = (plan.ends - plan.begins) // DAY
-        phase = "settling" if now > plan.ends else f"of {total}"
+        phase = "settling" if now >= plan.ends else f"of {total}"
         if ERRORS.is_terminal:
             sys.stderr.write(f"\r\x1b[2Kday {day + 1} {phase}")
             sys.stderr.flush()
-        elif day % max(total // 10, 1) == 0 or now > plan.ends:
+        elif day % max(total // 10, 1) == 0 or now >= plan.ends:
             say(f"day {day + 1} {phase}")
 
     def done(self) -> None:

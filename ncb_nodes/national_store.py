@@ -24,7 +24,10 @@ CREATE INDEX versions_unmarked ON versions (stored_at)
 
 
 class RetractionSetState(Struct, frozen=True):
-    """How far this bureau has followed the retraction sets sent to it."""
+    """How far this bureau has followed the retraction sets sent to it.
+
+    `issued_at` is None until the last page of a first set has come.
+    """
 
     number: int = 0
     issued_at: Instant | None = None
@@ -37,11 +40,13 @@ class RetractionSetState(Struct, frozen=True):
         if row is None:
             return cls()
         number, issued_at, chained = str(row).split(":")
-        return cls(int(number), int(issued_at), bytes.fromhex(chained))
+        issued = int(issued_at) if issued_at else None
+        return cls(int(number), issued, bytes.fromhex(chained))
 
     def keep_in(self, database: Database) -> None:
         """Write the state to the store."""
-        text = f"{self.number}:{self.issued_at}:{self.running_hash.hex()}"
+        issued_at = "" if self.issued_at is None else self.issued_at
+        text = f"{self.number}:{issued_at}:{self.running_hash.hex()}"
         database.set_meta("retraction_set", text)
 
 

@@ -1,5 +1,6 @@
 """The retraction ledger: who owes a receipt, until when, and what each has answered."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -36,6 +37,19 @@ class ObligationState(StrEnum):
     DECLINED = "declined"
 
 
+class Campaign(Struct, frozen=True):
+    """One retraction: what is to go, why, and when silence becomes overdue."""
+
+    message_id: str
+    key: RecordKey
+    digest: bytes
+    number: int
+    action: str
+    cause: str
+    opened_at: Instant
+    deadline: Instant
+
+
 class Obligation(Struct, frozen=True):
     """What one holder owes for one retraction."""
 
@@ -62,27 +76,25 @@ class RetractionLedger:
         self._database = database
         self._execute = database.connection.execute
 
-    def open_campaign(  # noqa: PLR0913  (the columns of one row)
-        self,
-        message_id: str,
-        key: RecordKey,
-        digest: bytes,
-        number: int,
-        action: str,
-        cause: str,
-        now: Instant,
-        deadline: Instant,
-        repeat_at: Instant,
-        members: list[str],
-    ) -> None:
+    def open_campaign(self, campaign: Campaign, members: Sequence[str], repeat_at: Instant) -> None:
         """Enter a retraction and what each holder owes for it."""
         self._execute(
             "INSERT INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (message_id, key.source, key.record_id, digest, number, action, cause, now, deadline),
+            (
+                campaign.message_id,
+                campaign.key.source,
+                campaign.key.record_id,
+                campaign.digest,
+                campaign.number,
+                campaign.action,
+                campaign.cause,
+                campaign.opened_at,
+                campaign.deadline,
+            ),
         )
         self._database.connection.executemany(
             "INSERT INTO obligations VALUES (?, ?, 'owed', ?, NULL, NULL, 1)",
-            [(message_id, member, repeat_at) for member in members],
+            [(campaign.message_id, member, repeat_at) for member in members],
         )
 
     def was_ended(self, key: RecordKey) -> bool:

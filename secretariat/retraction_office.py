@@ -11,7 +11,7 @@ from bus.statements import Draft
 from bus.storage.records import RecordKey
 from bus.turn import Turn
 from secretariat.case_store import CaseStore
-from secretariat.retraction import ObligationState, RetractionLedger
+from secretariat.retraction import Campaign, ObligationState, RetractionLedger
 from secretariat.review import ReviewSettings
 from secretariat.set_office import SetOffice
 
@@ -66,16 +66,9 @@ class RetractionOffice:
         )
         turn.stores.records.put(key, before, after, turn.now)
         ledger.open_campaign(
-            issued.message_id,
-            key,
-            digest,
-            number,
-            action,
-            cause,
-            turn.now,
-            deadline,
-            turn.now + self._settings.retraction_repeat,
+            Campaign(issued.message_id, key, digest, number, action, cause, turn.now, deadline),
             members,
+            turn.now + self._settings.retraction_repeat,
         )
 
     def remind(self, turn: Turn) -> None:

@@ -57,4 +57,6 @@ def who_is_not_quiet(activities: Activities, uncounted: Container[str]) -> Seque
     """Return, for a person, each queue and party that is not quiet."""
     waiting = under_way(activities, uncounted)
     told = [f"{queue} has {number} not settled" for queue, number in waiting.items()]
-    return told + [f"{party} has mail to send" for party, each in activities.items() if each.pending]
+    return told + [
+        f"{party} has mail to send" for party, each in activities.items() if each.pending
+    ]

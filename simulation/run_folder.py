@@ -67,14 +67,16 @@ class RunFolder:
             raise BadInput(message)
         return cls(path)
 
-    @property
-    def logs(self) -> Path:
-        """Where logs go."""
-        return self.path / "logs"
-
     def write_results(self, content: Mapping[str, Any]) -> None:
         """Write results.json."""
         self._write("results.json", msgspec.json.format(msgspec.json.encode(content)) + b"\n")
+
+    def write_logs(self, logs: Mapping[str, bytes]) -> None:
+        """Write what parties logged, each in a file of its own."""
+        if logs:
+            (self.path / "logs").mkdir(exist_ok=True)
+        for name, content in logs.items():
+            self._write(f"logs/{name}", content)
 
     def write_history(self, lines: Iterable[bytes]) -> None:
         """Write history.jsonl."""

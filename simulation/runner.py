@@ -1,7 +1,8 @@
 """One run from beginning to end: network, story, evidence, verdict, folder."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +22,6 @@ from simulation.verdict import Judgement, judge
 from simulation.workload import Plan, plan
 
 DEFAULT_SEED: Final = "1"
-
-NetworkStarter = Callable[[Scenario, Plan, str], "Network"]
-
 
 class RunRequest(Struct, frozen=True):
     """What a person asked for."""
@@ -60,6 +58,7 @@ async def run(request: RunRequest, network: Network, planned: Plan, narrator: Na
     told = await story.tell()
     stores = await network.store_copies()
     queues = await network.queue_contents()
+    broker_disk = _contents(await network.broker_files())
     await network.stop()
     wall_seconds = time.monotonic() - began
     folder = RunFolder.create(f"{scenario.name}-{network.bus}-{request.seed}", request.out)
@@ -73,7 +72,9 @@ async def run(request: RunRequest, network: Network, planned: Plan, narrator: Na
         versions=told.versions,
         ended_at=told.ended_at,
     )
-    evidence = read_evidence(facts, stores, queues=queues, logs=network.logs())
+    evidence = read_evidence(
+        facts, stores, queues=queues, logs=network.logs(), broker_disk=broker_disk
+    )
     judgement = judge(evidence, scenario, ledger=network.deviations())
     content = results(evidence, judgement, wall_seconds=wall_seconds)
     _write(folder, request, network, told, stores, evidence, content)
@@ -90,6 +91,7 @@ def _write(
     content: Mapping[str, Any],
 ) -> None:
     folder.write_results(content)
+    folder.write_logs(network.logs())
     if request.keep is Keep.RESULTS:
         return
     folder.write_history(merged_history(evidence))
@@ -105,6 +107,15 @@ def _write(
             sorted(network.deviations(), key=str),
         )
         folder.write_evidence(record, stores, network.trust.root_der, network.trust.certificates)
+
+
+def _contents(paths: Sequence[Path]) -> dict[str, bytes]:
+    """Read a broker's files; one that it has put away meanwhile holds nothing any more."""
+    contents = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            contents[str(path)] = path.read_bytes()
+    return contents
 
 
 def judged_again(path: Path) -> tuple[Evidence, Judgement]:

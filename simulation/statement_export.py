@@ -4,7 +4,7 @@ from bus.envelope import Signature, SignedEnvelope, as_json
 from bus.errors import BadInput
 from bus.messages.catalogue import KINDS
 from simulation.run_folder import RunFolder
-from simulation.store_copies import opened_copy
+from simulation.store_copies import opened
 
 _FIND = "SELECT message_type, payload, key_id, signature FROM {table} WHERE message_id = ?"
 
@@ -12,8 +12,8 @@ _FIND = "SELECT message_type, payload, key_id, signature FROM {table} WHERE mess
 def exported_statement(folder: RunFolder, message_id: str) -> dict[str, object]:
     """Return the signed part of a statement as JSON DSSE; raise `BadInput` if no store has it."""
     folder.read_record()
-    for store in folder.read_stores().values():
-        with opened_copy(store) as connection:
+    for party, store in folder.read_stores().items():
+        with opened(party, store) as connection:
             for table in ("outbox", "inbox"):
                 row = connection.execute(_FIND.format(table=table), (message_id,)).fetchone()
                 if row is not None:

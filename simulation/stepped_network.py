@@ -40,16 +40,17 @@ class SteppedParties:
     async def quiet(self, away: frozenset[str], data_only_away: frozenset[str]) -> Activities:
         """See `simulation.network.Network`. Afterwards nothing travels any more."""
         uncounted = uncounted_queues(away, data_only_away)
+        everybody: dict[str, dict[str, int]] = {party: {} for party in self.controls}
         loop = asyncio.get_running_loop()
-        known = await self._catch_up(dict.fromkeys(self.controls, {}))
+        known: Activities = await self._catch_up(everybody)
         deadline = loop.time() + self._seconds_max
         while True:
             goals = to_reach(known, under_way(known, uncounted))
             if goals:
-                latest = {**known, **await self._catch_up(goals)}
+                latest: Activities = {**known, **await self._catch_up(goals)}
                 if latest == known:
                     # Somebody else may have gone on: a dead letter is settled by another party.
-                    latest = await self._catch_up(dict.fromkeys(self.controls, {}))
+                    latest = await self._catch_up(everybody)
             else:
                 latest = await self._hold()
                 if latest == known:

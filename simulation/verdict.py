@@ -14,10 +14,11 @@ from typing import Final
 from msgspec import Struct
 
 from bus.errors import BadInput
+from bus.identifiers import SECRETARIAT
 from bus.storage.records import RecordKey
 from simulation.checkers import CHECKERS, Checker, Violation, retraction_complete
 from simulation.evidence import Evidence
-from simulation.profiles import VIOLATIONS_OF, Deviation
+from simulation.profiles.ledger import VIOLATIONS_OF, Deviation
 from simulation.scenario import PlantedViolation, Scenario
 
 ANY_RECORD: Final = "*"
@@ -111,7 +112,7 @@ def check_statements(scenario: Scenario) -> None:
             message = f"scenario {scenario.name}: {where}: there is no checker {name!r}"
             raise BadInput(message)
     for stated in scenario.violations:
-        if stated.node not in (*scenario.members, "IPSG"):
+        if stated.node not in (*scenario.members, SECRETARIAT):
             message = f"scenario {scenario.name}: violations: {stated.node!r} takes no part"
             raise BadInput(message)
 
@@ -153,7 +154,7 @@ class _Court:
         found = {_place(violation): violation for violation in sorted(result.found)}
         owed = {place for place in self._owed(name) if self._can_be_seen(place)}
         faults = [
-            *self._differences(name, set(found), owed),
+            *self._differences(set(found), owed),
             *self._misstatements(name, owed),
         ]
         self._unplanned |= {violation for place, violation in found.items() if place not in owed}
@@ -187,19 +188,19 @@ class _Court:
 
     def _declined(self) -> set[Place]:
         """Return the declines that a declared policy covers: such a holder has said so before."""
+        return {(node, key) for node, key in self._evidence.declined if self._declares(node, key)}
+
+    def _declares(self, node: str, key: RecordKey) -> bool:
+        """Tell whether a policy keeps a record; the offence of an injected one is not known."""
         facts = self._evidence.facts
-        return {
-            (node, key)
-            for node, key in self._evidence.declined
-            if node in facts.policies
-            and facts.offences.get(self._evidence.labels.get(key, ""), "")
-            in facts.policies[node].declines_offences
-        }
+        offence = facts.offences.get(self._evidence.labels.get(key, ""))
+        declines = facts.policies[node].declines_offences if node in facts.policies else ()
+        return offence in declines if offence is not None else bool(declines)
 
     def _can_be_seen(self, place: Place) -> bool:
         return place[0] in self._evidence.stores
 
-    def _differences(self, name: str, found: set[Place], owed: set[Place]) -> list[str]:
+    def _differences(self, found: set[Place], owed: set[Place]) -> list[str]:
         lines = [f"{self._line(place)} was planted and not found" for place in owed - found]
         lines += [f"{self._line(place)} was found and nobody planted it" for place in found - owed]
         return sorted(lines)
@@ -226,9 +227,7 @@ class _Court:
             lines += [f"{line}: the scenario states it, and it was not done" for line in never]
         return sorted(lines)
 
-    def _covers(
-        self, violation: PlantedViolation, place: Place, record: str | None = None
-    ) -> bool:
+    def _covers(self, violation: PlantedViolation, place: Place, record: str | None = None) -> bool:
         node, key = place
         records = violation.records if record is None else (record,)
         name = self._evidence.name_of(key.source, key.record_id)

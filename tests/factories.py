@@ -33,7 +33,7 @@ from bus.messages.alerts import (
 )
 from bus.messages.authority import CCFDecision, CommissionAction, CommissionDecisionClaims
 from bus.messages.case_file import CaseFile, Offence, Person, SubjectStatus, Warrant
-from bus.messages.correspondence import EnvelopeBody
+from bus.messages.correspondence import EnvelopeBody, Message, NoClaims, TextBody
 from bus.messages.header import Closed, Header, Version
 from bus.messages.retraction import Retraction, RetractionAction, RetractionClaims
 from bus.messages.review import (
@@ -291,6 +291,13 @@ def retraction(
     claims = RetractionClaims(number, action, instant_to_text(NOW + 3 * DAY))
     body = EnvelopeBody(pack(replaced_by.envelope)) if replaced_by else None
     return _ruling(Retraction, of, claims, body=body, **how)
+
+
+def message(
+    source: str = "XA", to: Sequence[str] = ("XB",), text: str = "hello"
+) -> IssuedStatement:
+    """Return plain correspondence between bureaus."""
+    return issued(Message, source, to, NoClaims(), subject=text, body=TextBody(text))
 
 
 def packed(statement: IssuedStatement) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import Enum
+from functools import cache
 from typing import Any, Final, get_args
 
 import msgspec
@@ -29,6 +30,7 @@ Records = Sequence[tuple[str, str, bytes]]
 """Source, record id and version of records that statements should be about now and then."""
 
 
+@cache
 def of_form(form: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401  (any type msgspec knows)
     """Return values of a type as builtins, each within its closed form."""
     return _of_info(inspect.type_info(form))

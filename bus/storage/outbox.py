@@ -87,10 +87,15 @@ class Outbox:
         )
 
     def send_again(self, message_id: str, recipient: str, now: Instant) -> None:
-        """Put the same octets on their way once more."""
+        """Put the same octets on their way once more.
+
+        What left at this very instant does not leave again: otherwise it would depend on the
+        sizes of batches how often a receipt answers a retraction and its repeats.
+        """
         self._database.execute(
-            "UPDATE outbox_mail SET state = 'due', due_at = ? WHERE message_id = ?"
-            " AND recipient = ? AND state != 'cancelled'",
+            "UPDATE outbox_mail SET state = 'due', due_at = ?1 WHERE message_id = ?2"
+            " AND recipient = ?3 AND state != 'cancelled'"
+            " AND NOT (state = 'sent' AND confirmed_at = ?1)",
             (now, message_id, recipient),
         )
 

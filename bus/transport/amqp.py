@@ -32,7 +32,6 @@ from bus.transport.amqp_publisher import Publisher
 __all__ = ["AmqpCounters", "AmqpSettings", "AmqpTransport"]
 
 _CANCELLATION_SECONDS: Final = 0.1
-_QUIET_TURNS_MAX: Final = 8
 _log = structlog.get_logger(__name__)
 
 
@@ -142,10 +141,11 @@ class AmqpTransport:
             return self._drain(limit)
         try:
             async with asyncio.timeout(wait_seconds):
-                while not self._is_closed and not self._waiting():
+                while not self._is_closed and not self._has_mail():
                     self._arrived.clear()
                     await self._arrived.wait()
-                await self._gather(limit)
+                if self._consumer is not None:
+                    await self._consumer.gather(limit)
         except TimeoutError:
             pass
         return self._drain(limit)
@@ -290,22 +290,10 @@ class AmqpTransport:
                 return False
         return self._connection is not None
 
-    async def _gather(self, limit: int) -> None:
-        """Let arrive what was read from the socket already.
-
-        The driver hands over only a few deliveries in one turn of the event loop, and batches that
-        small would cost their taker a commit each.
-        """
-        waiting, quiet_turns = self._waiting(), 0
-        while waiting < limit and quiet_turns < _QUIET_TURNS_MAX:
-            await asyncio.sleep(0)
-            before, waiting = waiting, self._waiting()
-            quiet_turns = 0 if waiting > before else quiet_turns + 1
-
-    def _waiting(self) -> int:
+    def _has_mail(self) -> bool:
         consumer = self._consumer
-        return 0 if consumer is None or consumer.fault is not None else consumer.waiting
+        return consumer is not None and consumer.fault is None and consumer.has_mail
 
     def _drain(self, limit: int) -> list[Delivery]:
         consumer = self._consumer
-        return [] if consumer is None or consumer.fault is not None else consumer.drain(limit)
+        return consumer.drain(limit) if consumer is not None and self._has_mail() else []

@@ -98,6 +98,10 @@ class BrokerConnection(aio_pika.Connection):
         self._wire = _Wire(context)
         self.kwargs["transport_factory"] = self._wire
 
+    def __del__(self) -> None:
+        # The driver's own would start a task to close what we have closed or lost already.
+        return
+
     def cut(self) -> None:
         """End the connection at once; whoever waits for it is told."""
         self._wire.cut()

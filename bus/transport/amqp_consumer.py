@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 import aio_pika
 import aiormq.abc
@@ -16,6 +17,8 @@ from pamqp import commands
 from bus.errors import BrokerUnavailable, EnvironmentFailed, TransportDenied
 from bus.ports import Delivery, Settlement
 from bus.transport.amqp_connection import BROKEN, AmqpSettings, BrokerConnection, one_line
+
+_QUIET_TURNS_MAX: Final = 8
 
 
 class Consumer:
@@ -89,9 +92,21 @@ class Consumer:
         self._tags[queue] = answer.consumer_tag or ""
 
     @property
-    def waiting(self) -> int:
-        """How many deliveries have arrived and were not yet drained."""
-        return len(self._buffer)
+    def has_mail(self) -> bool:
+        """Whether deliveries have arrived that were not yet drained."""
+        return bool(self._buffer)
+
+    async def gather(self, limit: int) -> None:
+        """Let arrive what was read from the socket already.
+
+        The driver hands over only a few deliveries in one turn of the event loop, and batches that
+        small would cost their taker a commit each.
+        """
+        quiet_turns = 0
+        while len(self._buffer) < limit and quiet_turns < _QUIET_TURNS_MAX:
+            before = len(self._buffer)
+            await asyncio.sleep(0)
+            quiet_turns = 0 if len(self._buffer) > before else quiet_turns + 1
 
     def drain(self, limit: int) -> list[Delivery]:
         """Return up to `limit` of what has arrived."""

@@ -45,17 +45,25 @@ def scan(run: RunArgument) -> None:
     """Search every file of a run for left-over copies of deleted data."""
     evidence, _ = judged_again(run)
     table = Table(box=None, pad_edge=False)
-    for heading in ("where", "surface", "record", "encoding"):
+    for heading in ("holder", "surface", "place", "data", "form"):
         table.add_column(heading)
-    for residue in evidence.scan.residues:
+    sightings = sorted(evidence.scan.sightings, key=str)
+    for sighting in sightings:
         table.add_row(
-            visible(residue.node), visible(residue.surface), visible(residue.record), residue.form
+            visible(sighting.surface.node),
+            sighting.surface.kind,
+            visible(sighting.surface.name),
+            visible(evidence.scan.dead[sighting.canary].label),
+            sighting.form,
         )
     console = Console(highlight=False)
-    if evidence.scan.residues:
+    if sightings:
         console.print(table)
-    console.print(f"copies of deleted data: {len(evidence.scan.residues)}")
-    raise typer.Exit(RESIDUE_FOUND if evidence.scan.residues else 0)
+    console.print(
+        f"{len(evidence.scan.dead)} canaries of deleted data looked for in "
+        f"{evidence.scan.octets:,} octets: {len(sightings)} copies found"
+    )
+    raise typer.Exit(RESIDUE_FOUND if sightings else 0)
 
 
 def export(

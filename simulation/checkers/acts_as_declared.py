@@ -68,9 +68,10 @@ def _told(step: Step) -> Iterator[_Act]:
     row, statement = step.row, step.statement
     if row.event == ACTED and row.digest is not None:
         yield _Act(row.key, row.digest, row.at)
-    elif row.event == "hit_issued" and statement is not None and statement.key is not None:
-        if statement.version is not None:
-            yield _Act(statement.key, statement.version, row.at)
+    elif row.event == "hit_issued" and statement is not None:
+        key, version = statement.key, statement.version
+        if key is not None and version is not None:
+            yield _Act(key, version, row.at)
 
 
 def _fault(policy: ReceivingPolicy, replay: Replay, act: _Act) -> str | None:

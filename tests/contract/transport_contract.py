@@ -31,11 +31,14 @@ NOBODY: Final = "QQ"
 class BusUnderTest(Protocol):
     """One bus with many members, as the contract needs it."""
 
-    admin: BrokerAdmin
     quiet_seconds: float
     """How long to wait before believing that nothing arrives."""
     redeliveries_max: int
     """The delivery limit of every party's queue."""
+
+    @property
+    def admin(self) -> BrokerAdmin:
+        """The administrator of this bus."""
 
     def fresh_members(self, number: int) -> list[str]:
         """Return members that no test has used yet, with empty queues."""
