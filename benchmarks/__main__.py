@@ -4,17 +4,18 @@ import asyncio
 import os
 import platform
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import embedded_deliveries, first_light, rabbitmq_intake
+from benchmarks import embedded_deliveries, first_light, node_memory, rabbitmq_intake
 from benchmarks.figures import Figure
 
-_BENCHMARKS: Final[dict[str, Callable[[], Awaitable[Sequence[Figure]]]]] = {
+_BENCHMARKS: Final[dict[str, Callable[[], Coroutine[None, None, Sequence[Figure]]]]] = {
     "embedded_deliveries": embedded_deliveries.measure,
     "rabbitmq_intake": rabbitmq_intake.measure,
     "first_light": first_light.measure,
+    "node_memory": node_memory.measure,
 }
 
 

@@ -97,7 +97,7 @@ def _trust(story: Scenario, planned: Plan, pki: PkiFolder) -> Trust:
     )
 
 
-_Taker = Callable[[Host], Awaitable[None]]
+_Taker = Callable[[Host, AmqpTransport], Awaitable[None]]
 
 
 class _Bench:
@@ -121,7 +121,7 @@ class _Bench:
 
     async def measure(self) -> Sequence[Figure]:
         """Return both rates and their ratio."""
-        sender = await self._host(_SENDER)
+        sender, _ = await self._host(_SENDER)
         await sender.tick(self._planned.begins + HOUR)
         for step in self._planned.steps:
             if step.order is not None:
@@ -140,7 +140,7 @@ class _Bench:
             ratio("in batches against one at a time", batched, singly, "2.5"),
         ]
 
-    async def _host(self, party: str) -> Host:
+    async def _host(self, party: str) -> tuple[Host, AmqpTransport]:
         identity = load_signing_identity(self._pki, party)
         signer = signer_of(party, identity.private_key)
         participant = joined(
@@ -152,24 +152,27 @@ class _Bench:
             self._folder / f"{party}.sqlite",
         )
         transport = await AmqpTransport.open(self._url, self._pki.tls(party), party)
-        return Host(participant, transport, self._planned.begins + HOUR, take_order=take_order)
+        now = self._planned.begins + HOUR
+        return Host(participant, transport, now, take_order=take_order), transport
 
     async def _rate(self, party: str, take: "_Taker") -> float:
-        host = await self._host(party)
+        host, transport = await self._host(party)
         await host.subscribe()
         began = time.perf_counter()
-        await take(host)
+        await take(host, transport)
         seconds = time.perf_counter() - began
         await host.close()
         return MESSAGES / seconds
 
-    async def _take_singly(self, host: Host) -> None:
+    async def _take_singly(self, host: Host, transport: AmqpTransport) -> None:
+        participant = host.participant
         for _ in range(MESSAGES):
-            deliveries = await host.transport.take(1, _WAIT_SECONDS)
-            host.participant.receive(deliveries, host.now)
-            await host.transport.settle(deliveries, Settlement.ACCEPT)
+            deliveries = await transport.take(1, _WAIT_SECONDS)
+            participant.receive(deliveries, host.now)
+            await transport.settle(deliveries, Settlement.ACCEPT)
 
-    async def _take_in_batches(self, host: Host) -> None:
+    async def _take_in_batches(self, host: Host, transport: AmqpTransport) -> None:
+        del transport
         taken = 0
         while taken < MESSAGES:
             deliveries = await host.take(_WAIT_SECONDS)

@@ -91,7 +91,10 @@ def keep_own_version(turn: Turn, issued: IssuedStatement) -> Change:
 
 
 def end_by_withdrawal(turn: Turn, message: VerifiedMessage) -> tuple[Change, Effect]:
-    """End a record on its source's word; what is not here yet will find a tombstone."""
+    """End a record on its source's word; what is not here yet will find a tombstone.
+
+    Erasing what is here is the caller's part.
+    """
     statement = message.statement
     if not isinstance(statement, Withdrawal):
         raise TypeError(message.kind.message_type)
@@ -100,7 +103,6 @@ def end_by_withdrawal(turn: Turn, message: VerifiedMessage) -> tuple[Change, Eff
     if not known and _waits_for_too_much(turn, statement.source):
         raise EnvelopeRefused(refusals.TOO_MUCH_WAITING)
     change = apply(turn, statement, message.digest)
-    erase_record(turn, key)
     outcome = Outcome.WAITING if change.is_new_record else Outcome.APPLIED
     return change, Effect(outcome, change.after.state_of(message.digest))
 

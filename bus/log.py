@@ -10,6 +10,7 @@ and never look into an envelope.
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -47,6 +48,7 @@ EVENTS: Final[Mapping[str, str]] = {
 
 _party: Final = re.compile(rf"{PARTY_CODE_PATTERN}|^{ADMIN_USER}\Z")
 _FRAMES_MAX: Final = 12
+_FILE_MODE: Final = 0o600
 _reason_characters_max: Final = 240
 _FREE_TEXT_SPEAKERS: Final = ("bus.transport.",)
 _LIBRARIES: Final = re.compile(r"(?:asyncio|aio_pika|aiormq|pamqp|py\.warnings)\Z")
@@ -91,16 +93,15 @@ FIELDS: Final[Mapping[str, Form]] = {
 
 
 class Lines:
-    """Writes whole lines to one stream; `name` is the module that speaks."""
+    """Writes whole lines to one place; `name` is the module that speaks."""
 
-    def __init__(self, name: str, stream: TextIO) -> None:
+    def __init__(self, name: str, write: Callable[[str], object]) -> None:
         self.name = name
-        self._stream = stream
+        self._write = write
 
     def msg(self, line: str) -> None:
         """Write one line at once."""
-        self._stream.write(f"{line}\n")
-        self._stream.flush()
+        self._write(f"{line}\n")
 
     debug = info = warning = warn = error = critical = exception = fatal = log = msg
 
@@ -113,12 +114,12 @@ def configure(
     Raises `BadInput` when the file cannot be opened. Applies to the whole process, and to what
     libraries log as well.
     """
-    output = _opened(file) if file is not None else stream or sys.stderr
+    write = _appends(file) if file is not None else _writes(stream or sys.stderr)
     severity = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[_keep_only_identifiers, _add_level_and_time, _as_json],
         wrapper_class=structlog.make_filtering_bound_logger(severity),
-        logger_factory=lambda name="", *_: Lines(str(name), output),
+        logger_factory=lambda name="", *_: Lines(str(name), write),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -211,9 +212,19 @@ def _one_line(value: object) -> str:
     return printable[:_reason_characters_max]
 
 
-def _opened(file: Path) -> TextIO:
+def _writes(stream: TextIO) -> Callable[[str], object]:
+    def write(line: str) -> None:
+        stream.write(line)
+        stream.flush()
+
+    return write
+
+
+def _appends(file: Path) -> Callable[[str], object]:
+    """Return what adds whole lines to a file, for as long as the process lives."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return file.open("a", encoding="utf-8")
+        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, _FILE_MODE)
     except OSError as error:
         raise BadInput(f"log file {file}: {error.strerror}") from error
+    return lambda line: os.write(descriptor, line.encode())

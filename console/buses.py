@@ -8,7 +8,7 @@ from pathlib import Path
 from bus.errors import BadInput
 from bus.pki.keystore import PkiFolder
 from console.rendering import say
-from simulation.broker.server_tree import find_server_tree
+from simulation.broker.server_tree import find_installed_tree
 from simulation.embedded_network import EmbeddedNetwork
 from simulation.network import Network
 from simulation.scenario import Scenario
@@ -23,17 +23,22 @@ class BusChoice(StrEnum):
     RABBITMQ = "rabbitmq"
 
 
-def chosen_bus(bus: BusChoice, broker_url: str, tell: Callable[[str], None]) -> BusChoice:
+def chosen_bus(
+    bus: BusChoice, broker_url: str, tell: Callable[[str], None], attach: Path | None = None
+) -> BusChoice:
     """Resolve `auto`: RabbitMQ when a broker is given or installed, else embedded; say which."""
+    if attach is not None and (bus is BusChoice.EMBEDDED or broker_url):
+        message = "--attach makes no sense with --bus embedded or --broker-url"
+        raise BadInput(message)
     if bus is BusChoice.EMBEDDED and broker_url:
         message = "--broker-url makes no sense with --bus embedded"
         raise BadInput(message)
     if bus is not BusChoice.AUTO:
         return bus
-    if broker_url:
+    if broker_url or attach is not None:
         tell("bus: rabbitmq, at the broker given")
         return BusChoice.RABBITMQ
-    tree = find_server_tree()
+    tree = find_installed_tree()
     if tree is not None:
         tell(f"bus: rabbitmq {tree.version}, {tree.origin}")
         return BusChoice.RABBITMQ
@@ -48,15 +53,19 @@ async def open_network(
     seed: str,
     broker_url: str,
     pki: Path | None,
+    attach: Path | None = None,
 ) -> Network:
-    """Start the parties of a story on a bus."""
+    """Start the parties of a story on a bus, or attach to those that others have started."""
     if bus is BusChoice.EMBEDDED:
         return await EmbeddedNetwork(scenario, planned, seed, time.monotonic_ns).start()
     # imported here: the embedded mode must not need what only POSIX has
+    from simulation.attached_network import AttachedNetwork  # noqa: PLC0415
     from simulation.broker.fetch import find_or_fetch  # noqa: PLC0415
     from simulation.rabbitmq_network import RabbitMQNetwork  # noqa: PLC0415
     from simulation.run_broker import GivenBus, PrivateBus  # noqa: PLC0415
 
+    if attach is not None:
+        return await AttachedNetwork.attach(scenario, planned, seed, attach)
     if broker_url and pki is None:
         message = "--broker-url needs --pki: the folder with the keys that this broker trusts"
         raise BadInput(message)

@@ -4,10 +4,10 @@ import sys
 from typing import Final
 
 import typer
-from click.exceptions import Abort, ClickException, Exit
+from typer.exceptions import Abort, Exit, TyperException
 
 from bus.errors import I247Error
-from console.commands import evidence, inject, network, processes, run, stories
+from console.commands import compose, evidence, inject, network, processes, run, stories
 from console.rendering import say
 
 INTERRUPTED: Final = 130
@@ -21,7 +21,7 @@ app: Final = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (run, stories, inject, evidence, network, processes):
+for group in (run, stories, inject, evidence, network, compose, processes):
     group.register(app)
 
 
@@ -32,8 +32,8 @@ def main() -> None:
     except I247Error as error:
         say(f"i247: {error}")
         code = error.exit_code
-    except ClickException as error:
-        error.show(sys.stderr)
+    except TyperException as error:
+        say(f"i247: {error.format_message()} (--help shows what there is)")
         code = BAD_INPUT
     except (Abort, KeyboardInterrupt):
         say("i247: interrupted")

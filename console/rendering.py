@@ -32,7 +32,7 @@ def visible(text: str) -> str:
 
 def say(text: str) -> None:
     """Say one line on standard error."""
-    ERRORS.print(Text(visible(text)))
+    ERRORS.print(Text(visible(text)), soft_wrap=True)
 
 
 class Progress:
@@ -67,12 +67,12 @@ def show_run(content: Mapping[str, Any], judgement: Judgement, folder: Path | No
     console.print(_checks_table(content))
     console.print(_figures_table(content))
     for reason in judgement.reasons:
-        console.print(Text(visible(f"- {reason}")))
+        console.print(Text(visible(f"- {reason}")), soft_wrap=True)
     verdict = str(content["verdict"])
     line = Text("verdict: ").append(verdict, style=f"bold {_STYLES.get(verdict, '')}")
     if folder is not None:
         line.append(f"   results in {folder}")
-    console.print(line)
+    console.print(line, soft_wrap=True)
 
 
 def _checks_table(content: Mapping[str, Any]) -> Table:

@@ -60,7 +60,8 @@ class BureauHandlers:
 
     def apply_withdrawal(self, turn: Turn, message: VerifiedMessage) -> Effect:
         """End a record on its source's word."""
-        _, effect = end_by_withdrawal(turn, message)
+        change, effect = end_by_withdrawal(turn, message)
+        self._conduct.erase_record(turn, change.key)
         return effect
 
     def apply_review(self, turn: Turn, message: VerifiedMessage) -> Effect:

@@ -124,7 +124,10 @@ def expanded(to: tuple[str, ...], registry: Registry, own: str) -> tuple[str, ..
 
 
 def carry_out(turn: Turn, order: AnyOrder) -> OrderDone:
-    """Carry out one order; raise `BadInput` for a record or recipient that is unknown."""
+    """Carry out one order.
+
+    Raises `BadInput` for a recipient or record that is unknown, or a label already in use.
+    """
     match order:
         case IssueDiffusion():
             return _diffusion(turn, order)
@@ -141,6 +144,10 @@ def carry_out(turn: Turn, order: AnyOrder) -> OrderDone:
 
 
 def _diffusion(turn: Turn, order: IssueDiffusion) -> OrderDone:
+    store = NationalStore(turn.stores.database)
+    if store.record_labelled(order.label) is not None:
+        message = f"{turn.party} has already issued a record {order.label!r}"
+        raise BadInput(message)
     record_id = turn.identifiers.record_id(order.label)
     addressees = (*expanded(order.to, turn.registry, turn.party), SECRETARIAT)
     issued = turn.issue(
@@ -155,7 +162,7 @@ def _diffusion(turn: Turn, order: IssueDiffusion) -> OrderDone:
             held_back=order.held_back,
         )
     )
-    NationalStore(turn.stores.database).keep_label(order.label, record_id)
+    store.keep_label(order.label, record_id)
     keep_own_version(turn, issued)
     return _done(issued, record_id)
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 from bus.holdings import (
     carried_version,
     end_by_withdrawal,
+    erase_record,
     key_of,
     store_carried_version,
     store_version,
@@ -137,6 +138,7 @@ def _note_holders(turn: Turn, key: RecordKey, statement: Header, via: str) -> No
 def _receive_withdrawal(turn: Turn, message: VerifiedMessage) -> Effect:
     """End the record here; the tick has every holder sign for its copy."""
     change, effect = end_by_withdrawal(turn, message)
+    erase_record(turn, change.key)
     _note_holders(turn, change.key, message.statement, "withdrawn")
     record = message.statement.record
     turn.stores.database.execute(

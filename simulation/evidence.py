@@ -100,12 +100,14 @@ class Evidence(Struct, frozen=True, dict=True):
     """Everything that a verdict rests on.
 
     `stores` lacks the parties whose store could not be read; `missing` says in one line each what
-    is not there. `queues` is what waited in every queue at the end, by queue name.
+    is not there; `gaps` are the parties whose history is not whole, so that nothing that rests on
+    its order can be judged. `queues` is what waited in every queue at the end, by queue name.
     """
 
     facts: RunFacts
     stores: Mapping[str, StoreEvidence]
     missing: tuple[str, ...]
+    gaps: frozenset[str]
     queues: Mapping[str, Sequence[bytes]]
     scan: ScanResult = NOTHING_SCANNED
 
@@ -180,6 +182,11 @@ class Evidence(Struct, frozen=True, dict=True):
         version = self.standings.get(key, NOTHING_KNOWN).versions.get(digest)
         return version is not None and version.outcome is ReviewOutcome.REJECTED
 
+    @property
+    def told(self) -> Mapping[str, StoreEvidence]:
+        """The stores whose history is whole."""
+        return {party: store for party, store in self.stores.items() if party not in self.gaps}
+
     def replay(self, party: str) -> Replay:
         """Return what a party knew when, folded from its own statements in its own order."""
         return Replay(self.stores[party], self.replacements)
@@ -193,9 +200,9 @@ class Evidence(Struct, frozen=True, dict=True):
         }
 
     def name_of(self, source: str, record_id: str) -> str:
-        """Return a record's label, or its key where it has none."""
+        """Return a record's label, or its key where it has none; both are empty for no record."""
         if not source:
-            return record_id
+            return record_id or "no record"
         return self.labels.get(RecordKey(source, record_id), f"{source}/{record_id}")
 
     @cached_property

@@ -148,18 +148,58 @@ def network_standings(
 def replacing_versions(stores: Mapping[str, StoreEvidence]) -> dict[bytes, bytes]:
     """Return which version each update retraction puts in force, by the retraction's digest.
 
-    Told by the retraction's body while that lasts; else by the version that a holder took up from
-    it; else by the decision that the secretariat noted along with it.
+    Told by the retraction's body while that lasts; else by the decision that the secretariat noted
+    along with it; else by the version that a holder took up from it; else by the newest amendment
+    of the version that was taken back.
     """
-    secretariat = stores.get(SECRETARIAT)
-    if secretariat is None:
-        return {}
+    noted = _noted_replacements(stores.get(SECRETARIAT))
     carried = {
         (row.carrier, row.statement.key): row.statement.digest
         for store in stores.values()
         for row in store.inbox
         if row.carrier is not None
     }
+    amended = _newest_amendments(stores)
+    found = {}
+    for digest, statement in _update_retractions(stores).items():
+        replacing = (
+            noted.get(digest)
+            or carried.get((statement.header.message_id, statement.key))
+            or amended.get(statement.version)
+        )
+        if replacing is not None:
+            found[digest] = replacing
+    return found
+
+
+def _update_retractions(stores: Mapping[str, StoreEvidence]) -> dict[bytes, SignedStatement]:
+    return {
+        statement.digest: statement
+        for store in stores.values()
+        for _, statement in store.kept()
+        if statement.message_type == "retraction" and statement.header.body_commitment is not None
+    }
+
+
+def _newest_amendments(stores: Mapping[str, StoreEvidence]) -> dict[bytes | None, bytes]:
+    """Return for each version that was amended the newest version that replaces it."""
+    amendments = {
+        (statement.header.message_id, statement.version, statement.digest)
+        for store in stores.values()
+        for _, statement in store.kept()
+        if statement.message_type == "amendment"
+    }
+    return {replaced: digest for _, replaced, digest in sorted(amendments, key=_first)}
+
+
+def _first(amendment: tuple[str, bytes | None, bytes]) -> str:
+    return amendment[0]
+
+
+def _noted_replacements(secretariat: StoreEvidence | None) -> dict[bytes, bytes]:
+    """Return what the secretariat's own store says of the versions that it put in force."""
+    if secretariat is None:
+        return {}
     decided = {
         (row.key, row.at): row.digest
         for row in secretariat.history
@@ -167,15 +207,10 @@ def replacing_versions(stores: Mapping[str, StoreEvidence]) -> dict[bytes, bytes
     }
     found = {}
     for row in secretariat.outbox:
-        statement = row.statement
-        if statement.message_type != "retraction" or statement.key is None:
-            continue
-        body = secretariat.bodies.get(statement.digest)
-        replacing = body.carries if body is not None else None
-        if replacing is None and statement.header.body_commitment is not None:
-            replacing = carried.get((statement.header.message_id, statement.key)) or decided.get(
-                (statement.key, row.issued_at)
-            )
-        if replacing is not None:
-            found[statement.digest] = replacing
+        key, body = row.statement.key, secretariat.bodies.get(row.statement.digest)
+        carries = body.carries if body is not None else None
+        if carries is None and key is not None:
+            carries = decided.get((key, row.issued_at))
+        if carries is not None:
+            found[row.statement.digest] = carries
     return found

@@ -59,6 +59,7 @@ def read_evidence(
     lines = [*missing]
     reader = StoreReader()
     read: dict[str, StoreEvidence] = {}
+    gaps = set()
     for party in facts.parties:
         if party not in stores:
             lines.append(f"store of {party} is not there")
@@ -68,13 +69,15 @@ def read_evidence(
         except StoreUnreadable as error:
             lines.append(str(error))
             continue
-        lines += _gaps(read[party])
-    evidence = Evidence(facts, read, tuple(lines), queues or {})
+        if holes := _holes(read[party]):
+            gaps.add(party)
+            lines += holes
+    evidence = Evidence(facts, read, tuple(lines), frozenset(gaps), queues or {})
     result = scan_run(evidence, stores, logs or {}, exports or {}, broker_disk or {})
     return msgspec.structs.replace(evidence, scan=result)
 
 
-def _gaps(store: StoreEvidence) -> list[str]:
+def _holes(store: StoreEvidence) -> list[str]:
     """Say where a history is not whole: a row that is gone, a message that nothing tells of."""
     lines = []
     first = [0, *(row.seq for row in store.history)]
@@ -158,7 +161,7 @@ class StoreReader:
         for message_type, payload, key_id, signature, digest, outcome, at, carrier, *names in rows:
             statement = self._statement(message_type, payload, key_id, signature)
             if statement is None:
-                malformed.append(_malformed("inbox", *names))
+                malformed.append(_malformed("inbox", digest, *names))
             else:
                 found.append(InboxRow(statement, digest, self._text(outcome), at, carrier))
         return found
@@ -178,7 +181,7 @@ class StoreReader:
         for message_type, payload, key_id, signature, digest, issued_at, *names in rows:
             statement = self._statement(message_type, payload, key_id, signature)
             if statement is None:
-                malformed.append(_malformed("outbox", *names))
+                malformed.append(_malformed("outbox", digest, *names))
             else:
                 letters = mail.get(statement.header.message_id, [])
                 found.append(OutboxRow(statement, digest, issued_at, letters))
@@ -242,9 +245,9 @@ def _version(
 
 
 def _malformed(
-    table: str, message_id: str, source: str | None, record_id: str | None
+    table: str, digest: bytes, message_id: str, source: str | None, record_id: str | None
 ) -> MalformedRow:
-    return MalformedRow(table, message_id, source or "", record_id or "")
+    return MalformedRow(table, digest, message_id, source or "", record_id or "")
 
 
 def _decoded(

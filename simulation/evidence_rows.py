@@ -69,6 +69,7 @@ class MalformedRow(Struct, frozen=True):
     """A kept statement whose octets cannot be decoded, named by the columns beside it."""
 
     table: str
+    kept_digest: bytes
     message_id: str
     source: str
     record_id: str

@@ -61,7 +61,8 @@ class RabbitMQNetwork:
             )
             for party in (SECRETARIAT, *scenario.members)
         }
-        self._parties = SteppedParties({}, seconds_max=seconds_max)
+        self._controls: dict[str, ControlClient] = {}
+        self._parties = SteppedParties(self._controls, seconds_max=seconds_max)
         self._broker: RunBroker | None = None
         self._logs: Mapping[str, bytes] = {}
         self._deviations: AbstractSet[Deviation] = frozenset()
@@ -100,7 +101,7 @@ class RabbitMQNetwork:
 
     def control(self, party: str) -> ControlPort:
         """Return the control port of a party."""
-        return self._parties.controls[party]
+        return self._controls[party]
 
     def key_id(self, party: str) -> str:
         """Return the public key id of a party."""
@@ -161,7 +162,7 @@ class RabbitMQNetwork:
         for party, process in self._processes.items():
             process.start(self._files.socket(party))
         await _together(self._open_broker(wanted), self._connect())
-        controls = self._parties.controls.values()
+        controls = self._controls.values()
         await self._while_all_live(
             _together(*(control.join(self._bus_url) for control in controls))
         )
@@ -172,11 +173,9 @@ class RabbitMQNetwork:
 
     async def _connect(self) -> None:
         """Connect to every process; what is connected is ours to close, also if another fails."""
-        controls: dict[str, ControlClient] = {}
-        self._parties.controls = controls
 
         async def connect(party: str, process: PartyProcess) -> None:
-            controls[party] = await process.control(self._files.socket(party))
+            self._controls[party] = await process.control(self._files.socket(party))
 
         await _together(*(connect(party, each) for party, each in self._processes.items()))
 

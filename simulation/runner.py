@@ -23,6 +23,7 @@ from simulation.workload import Plan, plan
 
 DEFAULT_SEED: Final = "1"
 
+
 class RunRequest(Struct, frozen=True):
     """What a person asked for."""
 

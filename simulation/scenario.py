@@ -98,7 +98,11 @@ class Background(_Part, frozen=True):
 
 
 class PlantedViolation(_Part, frozen=True):
-    """A violation that the story plants: found it must be, and nothing beside it."""
+    """A violation that the story plants: found it must be, and nothing beside it.
+
+    `records` are labels. A pattern such as ``alert-*`` stands for seeded alerts, whose labels
+    differ from seed to seed; there, what is found must be what the culprit did.
+    """
 
     checker: str
     node: str

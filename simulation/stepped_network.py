@@ -5,10 +5,10 @@ It needs to know neither where the parties run nor who started them.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from bus.control.client import ControlClient
 from bus.errors import EnvironmentFailed
+from bus.host import Activity
 from bus.instants import Instant
 from simulation.counters import (
     Activities,
@@ -17,6 +17,7 @@ from simulation.counters import (
     under_way,
     who_is_not_quiet,
 )
+from simulation.network import ControlPort
 
 quiet_seconds_max: Final = 60.0
 """Without any progress; as long as something moves, a network may take longer."""
@@ -24,11 +25,24 @@ catch_up_seconds: Final = 1.0
 """For one wait until a party has caught up; then all are asked again."""
 
 
+class SteppedPort(ControlPort, Protocol):
+    """The control port of a process, whose gate a runner opens and closes."""
+
+    async def catch_up(self, settled: dict[str, int], wait_seconds: float) -> Activity:
+        """Let things travel until so much is settled by queue, or time is up."""
+
+    async def hold(self) -> Activity:
+        """Finish what is in hand and let nothing travel any more."""
+
+    async def close(self) -> None:
+        """End the connection."""
+
+
 class SteppedParties:
     """The control ports of all parties of a network."""
 
     def __init__(
-        self, controls: Mapping[str, ControlClient], *, seconds_max: float = quiet_seconds_max
+        self, controls: Mapping[str, SteppedPort], *, seconds_max: float = quiet_seconds_max
     ) -> None:
         self.controls = controls
         self._seconds_max = seconds_max

@@ -9,6 +9,7 @@ unknown; whatever contradicts makes it invalid; the worst counts.
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Final
 
 from msgspec import Struct
@@ -21,7 +22,6 @@ from simulation.evidence import Evidence
 from simulation.profiles.ledger import VIOLATIONS_OF, Deviation
 from simulation.scenario import PlantedViolation, Scenario
 
-ANY_RECORD: Final = "*"
 """In a stated violation: whatever records the culprit gets at."""
 
 
@@ -152,11 +152,8 @@ class _Court:
         """Let one checker look, and compare what it found with what had to be."""
         result = checker(self._evidence)
         found = {_place(violation): violation for violation in sorted(result.found)}
-        owed = {place for place in self._owed(name) if self._can_be_seen(place)}
-        faults = [
-            *self._differences(set(found), owed),
-            *self._misstatements(name, owed),
-        ]
+        owed = self._owed(name)
+        faults = [*self._differences(set(found), owed), *self._misstatements(name, owed)]
         self._unplanned |= {violation for place, violation in found.items() if place not in owed}
         verdict = Verdict.VALID
         if faults:
@@ -197,11 +194,13 @@ class _Court:
         declines = facts.policies[node].declines_offences if node in facts.policies else ()
         return offence in declines if offence is not None else bool(declines)
 
-    def _can_be_seen(self, place: Place) -> bool:
-        return place[0] in self._evidence.stores
-
     def _differences(self, found: set[Place], owed: set[Place]) -> list[str]:
-        lines = [f"{self._line(place)} was planted and not found" for place in owed - found]
+        """Compare what was found with what was done, where there is evidence of it."""
+        lines = [
+            f"{self._line(place)} was planted and not found"
+            for place in owed - found
+            if place[0] in self._evidence.told
+        ]
         lines += [f"{self._line(place)} was found and nobody planted it" for place in found - owed]
         return sorted(lines)
 
@@ -217,7 +216,7 @@ class _Court:
         never = [
             f"{violation.node}: {record}"
             for violation in stated
-            if violation.node in self._evidence.stores
+            if violation.node in self._evidence.told
             for record in violation.records
             if not any(self._covers(violation, place, record) for place in owed)
         ]
@@ -231,7 +230,7 @@ class _Court:
         node, key = place
         records = violation.records if record is None else (record,)
         name = self._evidence.name_of(key.source, key.record_id)
-        return violation.node == node and (ANY_RECORD in records or name in records)
+        return violation.node == node and any(fnmatchcase(name, pattern) for pattern in records)
 
     def _named(self, place: Place, detail: str = "") -> Named:
         node, key = place

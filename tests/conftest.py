@@ -1,4 +1,8 @@
-"""Fixtures that more than one kind of test needs: a RabbitMQ and the contract's network on it."""
+"""Fixtures that more than one kind of test needs: a RabbitMQ and the contract's network on it.
+
+Hypothesis looks at the same examples in every run, and at ones that no run has seen yet with
+``make test ARGS="--hypothesis-profile=explore"``.
+"""
 
 import sys
 import time
@@ -7,6 +11,7 @@ from typing import Final
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from bus.definitions import definitions
 from bus.pki.keystore import PkiFolder, create_pki
@@ -16,6 +21,11 @@ from simulation.broker.server_tree import ServerTree
 from tests.contract.contract_network import MemberPool, contract_topology
 
 _ONE_DAY: Final = 86_400_000
+
+settings.register_profile("steady", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", deadline=None, print_blob=True)
+if settings.get_current_profile_name() == "default":
+    settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -236,12 +236,13 @@ def _ruling(
     source: str = SECRETARIAT,
     body: Closed | None = None,
     subject: str = "",
+    to: Sequence[str] | None = None,
     now: Instant = NOW,
 ) -> IssuedStatement:
     name = f"{subject}{getattr(claims, 'number', 0)}:{of.digest.hex()}"
-    to = [code for code in of.statement.addressees if code != SECRETARIAT]
+    holders = to or [code for code in of.statement.addressees if code != SECRETARIAT]
     return issued(
-        header, source, to, claims, subject=name, record=version_of(of), body=body, now=now
+        header, source, holders, claims, subject=name, record=version_of(of), body=body, now=now
     )
 
 

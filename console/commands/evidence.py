@@ -8,9 +8,9 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
-from simulation.results import results
 
 from console.rendering import say, show_run, visible
+from simulation.results import results
 from simulation.run_folder import RunFolder
 from simulation.runner import judged_again
 from simulation.statement_export import exported_statement
@@ -45,16 +45,16 @@ def scan(run: RunArgument) -> None:
     """Search every file of a run for left-over copies of deleted data."""
     evidence, _ = judged_again(run)
     table = Table(box=None, pad_edge=False)
-    for heading in ("holder", "surface", "place", "data", "form"):
+    for heading in ("holder", "surface", "place", "data", "encoding"):
         table.add_column(heading)
     sightings = sorted(evidence.scan.sightings, key=str)
     for sighting in sightings:
         table.add_row(
-            visible(sighting.surface.node),
-            sighting.surface.kind,
-            visible(sighting.surface.name),
+            visible(sighting.node),
+            sighting.kind,
+            visible(sighting.name),
             visible(evidence.scan.dead[sighting.canary].label),
-            sighting.form,
+            sighting.encoding,
         )
     console = Console(highlight=False)
     if sightings:

@@ -7,7 +7,8 @@ import typer
 
 Settings = Annotated[Path, typer.Option(help="the process's settings, a TOML file")]
 Control = Annotated[
-    str, typer.Option(help="open the control port: path of a Unix socket, or host:port for TLS")
+    str,
+    typer.Option(help="be driven through unix:PATH or tls://HOST:PORT instead of by the clock"),
 ]
 
 
@@ -19,13 +20,17 @@ def register(app: typer.Typer) -> None:
 
 def node(settings: Settings, control: Control = "") -> None:
     """Run one National Central Bureau until it is told to stop."""
-    from ncb_nodes.process import run_process  # noqa: PLC0415  (needs what only POSIX has)
+    from ncb_nodes.process import main  # noqa: PLC0415  (needs what only POSIX has)
 
-    raise typer.Exit(run_process(settings, control))
+    raise typer.Exit(main(_arguments(settings, control)))
 
 
 def secretariat(settings: Settings, control: Control = "") -> None:
     """Run the General Secretariat until it is told to stop."""
-    from secretariat.process import run_process  # noqa: PLC0415  (needs what only POSIX has)
+    from secretariat.process import main  # noqa: PLC0415  (needs what only POSIX has)
 
-    raise typer.Exit(run_process(settings, control))
+    raise typer.Exit(main(_arguments(settings, control)))
+
+
+def _arguments(settings: Path, control: str) -> list[str]:
+    return ["--settings", str(settings), *(("--control", control) if control else ())]

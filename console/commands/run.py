@@ -23,6 +23,9 @@ BrokerOption = Annotated[
 PkiOption = Annotated[
     Path | None, typer.Option("--pki", help="key folder that the given broker trusts")
 ]
+AttachOption = Annotated[
+    Path | None, typer.Option("--attach", help="folder that tells of a network started elsewhere")
+]
 SeedOption = Annotated[str, typer.Option(help="what all chance is drawn from")]
 
 
@@ -36,6 +39,7 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option of the command)
     bus: BusOption = BusChoice.AUTO,
     broker_url: BrokerOption = "",
     pki: PkiOption = None,
+    attach: AttachOption = None,
     seed: SeedOption = DEFAULT_SEED,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="key=value put over the scenario; repeatable")
@@ -52,7 +56,7 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option of the command)
     """
     story = load(scenario, read_settings(settings or []))
     request = RunRequest(story, seed, keep or story.keep, out)
-    done = asyncio.run(carried_out(request, bus, broker_url, pki))
+    done = asyncio.run(carried_out(request, bus, broker_url, pki, attach))
     if json:
         sys.stdout.buffer.write((done.folder / "results.json").read_bytes())
     else:
@@ -61,13 +65,19 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option of the command)
 
 
 async def carried_out(
-    request: RunRequest, bus: BusChoice, broker_url: str, pki: Path | None
+    request: RunRequest,
+    bus: BusChoice,
+    broker_url: str,
+    pki: Path | None,
+    attach: Path | None = None,
 ) -> Run:
     """Start a network, run the story on it, and end whatever was started."""
     planned = plan(request.scenario, request.seed)
-    choice = chosen_bus(bus, broker_url, say)
+    choice = chosen_bus(bus, broker_url, say, attach)
     progress = Progress()
-    network = await open_network(choice, request.scenario, planned, request.seed, broker_url, pki)
+    network = await open_network(
+        choice, request.scenario, planned, request.seed, broker_url, pki, attach
+    )
     try:
         return await run_story(request, network, planned, Narrator(say, progress))
     finally:

@@ -101,8 +101,8 @@ class Guardian:
         try:
             self._helper = launch(order["helper"], environment, console)
             self._main = launch(order["main"], environment, console)
-        except OSError as error:
-            tell(news="failed", reason=f"{error.filename}: {error.strerror}")
+        except (OSError, subprocess.SubprocessError) as error:
+            tell(news="failed", reason=str(error))
         else:
             tell(news="started", pid=self._main.pid, helper_pid=self._helper.pid)
 
@@ -186,8 +186,11 @@ def parents() -> Iterable[tuple[int, int]]:
             stat = (folder / "stat").read_text(errors="replace")
         except OSError:
             continue
-        # The command's name is in parentheses and may hold anything, so read behind the last.
-        yield int(folder.name), int(stat.rpartition(")")[2].split()[1])
+        # The command's name is in parentheses and may hold anything, so read behind the last;
+        # of a process that ends meanwhile there may be nothing to read.
+        fields = stat.rpartition(")")[2].split()
+        if len(fields) > 1:
+            yield int(folder.name), int(fields[1])
 
 
 def kill_group(pid: int) -> None:

@@ -75,13 +75,22 @@ def find_server_tree(
     A release older than `VERSION_MIN` is passed over. The defaults are this process's PATH, where
     Debian and Ubuntu install, and this user's cache.
     """
+    installed = find_installed_tree(search_path=search_path, system_servers=system_servers)
+    return installed or find_cached_tree(cache_folder() if cache is None else cache)
+
+
+def find_installed_tree(
+    *, search_path: str | None = None, system_servers: Path = _SYSTEM_SERVERS
+) -> ServerTree | None:
+    """Return the first usable server that somebody installed, or None."""
     erlang_bin = _find_erlang(search_path)
-    if erlang_bin is not None:
-        for sbin in _installed_sbins(search_path, system_servers):
-            tree = _tree(sbin, erlang_bin, f"installed in {sbin.parent}")
-            if tree is not None:
-                return tree
-    return find_cached_tree(cache_folder() if cache is None else cache)
+    if erlang_bin is None:
+        return None
+    trees = (
+        _tree(sbin, erlang_bin, f"installed in {sbin.parent}")
+        for sbin in _installed_sbins(search_path, system_servers)
+    )
+    return next((tree for tree in trees if tree is not None), None)
 
 
 def find_cached_tree(cache: Path) -> ServerTree | None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from bus.identifiers import SECRETARIAT
 from bus.instants import Instant
 from bus.storage.records import RecordKey
 from ncb_nodes.receiving_policy import (
@@ -33,9 +34,11 @@ class _Act(Struct, frozen=True):
 
 
 def check(evidence: Evidence) -> CheckerResult:
-    """Judge every act of every bureau at the moment of the act."""
+    """Judge every act of every bureau whose history is whole, at the moment of the act."""
     findings = Findings(NAME)
-    for party, store in evidence.bureaus.items():
+    for party, store in evidence.told.items():
+        if party == SECRETARIAT:
+            continue
         policy = evidence.facts.policies[party]
         replay = evidence.replay(party)
         for act in _acts(store, replay):

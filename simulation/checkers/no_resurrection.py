@@ -20,9 +20,9 @@ _OVER: Final = frozenset({RecordState.DELETED, RecordState.REJECTED})
 
 
 def check(evidence: Evidence) -> CheckerResult:
-    """Follow every tombstone from its making to the final read."""
+    """Follow every tombstone from its making to the final read, where the history is whole."""
     findings = Findings(NAME)
-    for party, store in evidence.stores.items():
+    for party, store in evidence.told.items():
         replay = evidence.replay(party)
         erased = _watch(party, replay, findings)
         _check_bodies(store, erased, findings)

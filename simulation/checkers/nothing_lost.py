@@ -66,7 +66,8 @@ def check(evidence: Evidence) -> CheckerResult:
 
 
 def _outcomes(store: StoreEvidence) -> set[bytes]:
-    taken_up = {row.statement.digest for row in store.inbox}
+    taken_up = {row.kept_digest for row in store.inbox}
+    taken_up |= {row.kept_digest for row in store.malformed if row.table == "inbox"}
     return taken_up | {row.digest for row in store.quarantine if row.code not in _STRAY_CODES}
 
 

@@ -1,6 +1,7 @@
 """A participant: batches in one transaction, refusals that leave nothing, poison, restarts."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,9 @@ class Clerk:
         self.repeats = 0
         self.ticked: list[Instant] = []
         self.handlers: Mapping[type[Header], Handler] = {Message: self.handle}
-        self.repeat_handlers = {Message: self.repeat}
+        self.repeat_handlers: Mapping[type[Header], Callable[[Turn, VerifiedMessage], None]] = {
+            Message: self.repeat
+        }
 
     def handle(self, turn: Turn, one: VerifiedMessage) -> Effect:
         """Write a row, and then do the deed."""
@@ -313,7 +316,7 @@ class TestRestart:
         for subject in ("x", "y"):
             one, _ = clerk(path)
             draft = Draft(Message, ("XC",), NoClaims(), subject=subject, body=TextBody("x"))
-            numbers.append(one.act(NOW, lambda turn, draft=draft: turn.issue(draft)))
+            numbers.append(one.act(NOW, partial(Turn.issue, draft=draft)))
             one.close()
         assert [each.statement.sequence for each in numbers] == [1, 2]
 
@@ -346,7 +349,7 @@ KNOWN = [
 
 
 @pytest.mark.parametrize("node", [bureau, secretariat], ids=["bureau", "secretariat"])
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_statement_of_an_entitled_party_is_taken_up_or_refused(
     node: Callable[[], Participant], data: st.DataObject
