@@ -28,7 +28,7 @@ async def measure() -> Sequence[Figure]:
     network = await RabbitMQNetwork.start(story, planned, "7", time.time_ns, wanted)
     try:
         tools = abuse_tools(story, planned, "7", network)
-        await Story(story, planned, network, tools, lambda now: None).tell()
+        await Story(story, planned, network, tools, lambda _: None).tell()
         peaks = {party: _peak(pid) for party, pid in network.pids().items()}
     finally:
         await network.stop()

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from bus import refusals
 from bus.identifiers import DIGEST_BYTES, SIGNATURE_BYTES, KeyId
@@ -163,11 +164,12 @@ def digest_of_delivery(octets: bytes) -> bytes:
         return sha256(octets).digest()
 
 
-def open_envelope(octets: bytes) -> OpenedEnvelope:
+def open_envelope(octets: bytes, *, header_only: bool = False) -> OpenedEnvelope:
     """Carry out steps 1 to 5 of `bus.verification`: form only, no trust.
 
-    Pure in its argument, so its result may be kept for the very same octets.
-    Raises `EnvelopeRefused`.
+    Pure in its argument, so its result may be kept for the very same octets. With `header_only`
+    step 5 and the attachment are left out: of a damaged body the header still says who sent what
+    to whom. Raises `EnvelopeRefused`.
     """
     if len(octets) > ENVELOPE_BYTES_MAX:  # step 1: a length bomb is not even decoded
         raise EnvelopeRefused(refusals.ENVELOPE_TOO_LARGE, f"{len(octets)} octets")
@@ -180,7 +182,9 @@ def open_envelope(octets: bytes) -> OpenedEnvelope:
     statement = codec.decode(_HEADERS[envelope.payload_type], envelope.payload, kind.header)
     _check_addressees(statement, kind)
     _check_record(statement, kind)
-    body = _checked_body(statement, kind, envelope.attachment)
+    if header_only:
+        envelope = replace(envelope, attachment=None)
+    body = None if header_only else _checked_body(statement, kind, envelope.attachment)
     digest = envelope.digest
     return OpenedEnvelope(
         statement=statement,

@@ -1,5 +1,7 @@
 """Applying verified statements to the records that a holder has; bureaus and secretariat alike."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from msgspec import Struct
@@ -13,6 +15,7 @@ from bus.messages.header import Header
 from bus.messages.retraction import Retraction, RetractionAction
 from bus.messages.review import Release
 from bus.refusals import EnvelopeRefused
+from bus.registry import Registry
 from bus.standing import NOTHING_KNOWN, RecordState, Standing, fold
 from bus.statements import IssuedStatement
 from bus.storage.inbox import Outcome
@@ -146,14 +149,22 @@ def readable_replacement(turn: Turn, message: VerifiedMessage) -> VerifiedMessag
 
 def carried_version(turn: Turn, message: VerifiedMessage) -> VerifiedMessage | None:
     """Verify the envelope in a body: a version of the very record the carrier speaks of."""
+    released = isinstance(message.statement, Release)
+    return _carried(turn, message, partial(turn.verifier.verify_inner, released=released))
+
+
+def carried_header(turn: Turn, message: VerifiedMessage) -> VerifiedMessage | None:
+    """Verify the header of a carried version whose own body is missing or damaged."""
+    return _carried(turn, message, turn.verifier.verify_inner_header)
+
+
+def _carried(
+    turn: Turn, message: VerifiedMessage, verify: Callable[[bytes, Registry], VerifiedMessage]
+) -> VerifiedMessage | None:
     if not isinstance(message.body, EnvelopeBody):
         return None
     try:
-        inner = turn.verifier.verify_inner(
-            message.body.envelope,
-            turn.registry,
-            released=isinstance(message.statement, Release),
-        )
+        inner = verify(message.body.envelope, turn.registry)
     except EnvelopeRefused as refused:
         turn.note_message("inner_envelope_refused", message, refused.refusal.code)
         return None

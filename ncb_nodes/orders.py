@@ -97,7 +97,7 @@ AnyOrder = (
 
 
 class OrderDone(Struct, frozen=True):
-    """What an order led to."""
+    """What an order led to; without a message id nothing was issued, as the record had ended."""
 
     message_id: str
     digest: bytes
@@ -169,6 +169,8 @@ def _diffusion(turn: Turn, order: IssueDiffusion) -> OrderDone:
 
 def _amendment(turn: Turn, order: IssueAmendment) -> OrderDone:
     key, newest, first = _own_record(turn, order.label)
+    if turn.stores.records.standing(key).ended:
+        return _not_issued(turn, "amendment", key)
     issued = turn.issue(
         Draft(
             Amendment,
@@ -185,6 +187,8 @@ def _amendment(turn: Turn, order: IssueAmendment) -> OrderDone:
 
 def _withdrawal(turn: Turn, order: IssueWithdrawal) -> OrderDone:
     key, newest, first = _own_record(turn, order.label)
+    if turn.stores.records.standing(key).ended:
+        return _not_issued(turn, "withdrawal", key)
     issued = turn.issue(
         Draft(
             Withdrawal,
@@ -214,6 +218,8 @@ def _message(turn: Turn, order: IssueMessage) -> OrderDone:
 
 def _information_reply(turn: Turn, order: IssueInformationReply) -> OrderDone:
     key, newest, _ = _own_record(turn, order.label)
+    if turn.stores.records.standing(key).ended:
+        return _not_issued(turn, "information_reply", key)
     issued = turn.issue(
         Draft(
             InformationReply,
@@ -238,6 +244,14 @@ def _repeat(turn: Turn, order: RepeatStatement) -> OrderDone:
         detail={"recipient": order.to},
     )
     return OrderDone(first.message_id, newest, key.record_id)
+
+
+def _not_issued(turn: Turn, message_type: str, key: RecordKey) -> OrderDone:
+    """Note that there is nothing to amend, withdraw or explain: the record has ended."""
+    turn.note(
+        f"{message_type}_not_issued", source=key.source, record_id=key.record_id, state="deleted"
+    )
+    return OrderDone("", b"", key.record_id)
 
 
 def _own_record(turn: Turn, label: str) -> tuple[RecordKey, bytes, Header]:

@@ -105,6 +105,15 @@ class RetractionLedger:
         ).fetchone()
         return row is not None
 
+    def asked_to_delete(self, key: RecordKey) -> frozenset[str]:
+        """Return the holders to whom a deleting retraction of a record has gone out."""
+        rows = self._execute(
+            "SELECT member FROM obligations JOIN campaigns USING (message_id)"
+            " WHERE source = ? AND record_id = ? AND action = 'delete'",
+            (key.source, key.record_id),
+        )
+        return frozenset(row[0] for row in rows)
+
     def obligation(self, message_id: str, member: str) -> Obligation | None:
         """Return what a member owes for a retraction, if it was asked at all."""
         row = self._execute(

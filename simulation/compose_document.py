@@ -31,6 +31,7 @@ processes_max: Final = 256
 open_files_max: Final = 8_192
 """Erlang reserves memory for as many as it may open, and some engines allow a thousand million."""
 
+_BROKER_HOME: Final = "/var/lib/rabbitmq"
 _HEALTH: Final = {"interval": "2s", "timeout": "10s", "start_period": "60s", "retries": 5}
 _NETWORK: Final = "bus"
 _row_characters_max: Final = 90
@@ -85,10 +86,13 @@ def _broker(owner: Owner) -> Document:
         "image": "${RABBITMQ_IMAGE:-rabbitmq:4-management}",
         **_confined(owner, broker_memory_mebibytes_max),
         # Its queues live and die with the container: nothing of them gets onto a disk.
-        "tmpfs": ["/var/lib/rabbitmq", "/tmp"],  # noqa: S108  (a path inside a container)
+        "tmpfs": [
+            "/tmp",  # noqa: S108  (a path inside a container)
+            f"{_BROKER_HOME}:mode=0700,uid={_uid(owner)},gid={_gid(owner)}",
+        ],
         "ulimits": {"nofile": open_files_max},
         "environment": {
-            "HOME": "/var/lib/rabbitmq",
+            "HOME": _BROKER_HOME,
             "RABBITMQ_NODENAME": "rabbit@localhost",
             # Erlang's own ports are for this container alone.
             "ERL_EPMD_ADDRESS": "127.0.0.1",
@@ -157,7 +161,7 @@ def _ours(owner: Owner, memory_mebibytes_max: int) -> Document:
 
 def _confined(owner: Owner, memory_mebibytes_max: int) -> Document:
     return {
-        "user": f"${{I247_UID:-{owner.uid}}}:${{I247_GID:-{owner.gid}}}",
+        "user": f"{_uid(owner)}:{_gid(owner)}",
         "read_only": True,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
@@ -165,6 +169,14 @@ def _confined(owner: Owner, memory_mebibytes_max: int) -> Document:
         "pids_limit": processes_max,
         "networks": [_NETWORK],
     }
+
+
+def _uid(owner: Owner) -> str:
+    return f"${{I247_UID:-{owner.uid}}}"
+
+
+def _gid(owner: Owner) -> str:
+    return f"${{I247_GID:-{owner.gid}}}"
 
 
 def yaml_text(document: Mapping[str, Any]) -> str:

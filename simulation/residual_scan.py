@@ -15,13 +15,9 @@ from msgspec import Struct
 from bus.errors import StoreUnreadable
 from simulation.canaries import Canaries
 from simulation.canary_search import CanarySearch
-from simulation.store_copies import StoreCopy, opened, page_bytes, values_longer_than
+from simulation.store_copies import StoreCopy, opened, page_bytes, values_on_several_pages
 
-UNSPLIT_BYTES_MAX: Final = 400
-"""A value up to this long always lies on one page of a database in one piece."""
 _POINTER_BYTES: Final = 4
-_WAL_HEADER_BYTES: Final = 32
-_FRAME_HEADER_BYTES: Final = 24
 
 
 class SurfaceKind(StrEnum):
@@ -127,7 +123,7 @@ def _long_values(party: str, copy: StoreCopy) -> bytes:
     """Return values that may lie on several pages, each in one piece."""
     try:
         with opened(party, copy) as store:
-            return b"\x00".join(values_longer_than(store, UNSPLIT_BYTES_MAX))
+            return b"\x00".join(values_on_several_pages(store))
     except StoreUnreadable:
         return b""  # its raw octets are scanned all the same
 

@@ -9,16 +9,18 @@ from typing import Any, Final
 from msgspec import Struct
 
 from bus.instants import Instant
+from simulation.abuses import check_abuses
 from simulation.evidence import Evidence, run_facts
 from simulation.evidence_reading import read_evidence
 from simulation.network import Network
+from simulation.profiles import MemoryLedger, conduct_of
 from simulation.results import merged_history, results
 from simulation.run_folder import FORMAT_VERSION, RunFolder, RunRecord
 from simulation.run_tools import abuse_tools
 from simulation.scenario import Keep, Scenario
 from simulation.store_copies import StoreCopy
 from simulation.story import Story, Told
-from simulation.verdict import Judgement, judge
+from simulation.verdict import Judgement, check_statements, judge
 from simulation.workload import Plan, plan
 
 DEFAULT_SEED: Final = "1"
@@ -48,6 +50,16 @@ class Narrator(Struct, frozen=True):
 
     say: Callable[[str], None]
     progress: Callable[[Instant, Plan], None]
+
+
+def prepared(scenario: Scenario, seed: str) -> Plan:
+    """Return the plan of a run, after everything in it was found to exist; raise `BadInput`."""
+    planned = plan(scenario, seed)
+    check_abuses(planned)
+    check_statements(scenario)
+    for member, profile in scenario.profiles.items():
+        conduct_of(profile, member, MemoryLedger())
+    return planned
 
 
 async def run(request: RunRequest, network: Network, planned: Plan, narrator: Narrator) -> Run:

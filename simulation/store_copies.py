@@ -23,6 +23,8 @@ _JOURNAL_BYTES: Final = slice(18, 20)
 _NO_WAL: Final = b"\x01\x01"
 _PAGE_SIZE_BYTES: Final = slice(16, 18)
 _LARGEST_PAGE: Final = 65_536
+_HEADER_BYTES_MAX: Final = 9
+"""Of one column in the header of a row; numbers count as long as they can be."""
 
 
 class StoreCopy(Struct, frozen=True):
@@ -67,20 +69,36 @@ def opened(party: str, copy: StoreCopy) -> Iterator[sqlite3.Connection]:
         raise StoreUnreadable(message) from error
 
 
-def values_longer_than(connection: sqlite3.Connection, octets: int) -> Iterator[bytes]:
-    """Yield every text and blob of a store that has more octets than that."""
-    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-    for (table,) in tables:
-        for row in connection.execute(f'SELECT * FROM "{table}"'):  # noqa: S608
-            for value in row:
-                content = value.encode() if isinstance(value, str) else value
-                if isinstance(content, bytes) and len(content) > octets:
-                    yield content
+def values_on_several_pages(connection: sqlite3.Connection) -> Iterator[bytes]:
+    """Yield the texts and blobs of all rows that may be too long for one page, each whole."""
+    (page,) = connection.execute("PRAGMA page_size").fetchone()
+    tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+    for table, definition in tables.fetchall():
+        columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
+        lengths = " + ".join(f'coalesce(length(CAST("{name}" AS BLOB)), 0)' for name in columns)
+        has_rowid = "WITHOUT ROWID" not in str(definition).upper()
+        limit = _unsplit_bytes_max(page, has_rowid=has_rowid) - _HEADER_BYTES_MAX * len(columns)
+        query = f'SELECT * FROM "{table}" WHERE {lengths} > ?'  # noqa: S608
+        for row in connection.execute(query, (limit,)):
+            yield from (value for value in map(_octets, row) if value)
+
+
+def _unsplit_bytes_max(page: int, *, has_rowid: bool) -> int:
+    """Return how long a row may be that SQLite keeps on one page, by its file format."""
+    return page - 35 if has_rowid else (page - 12) * 64 // 255 - 23
+
+
+def _octets(value: object) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    return value if isinstance(value, bytes) else b""
 
 
 def _for_memory(image: bytes) -> bytes:
     if not page_bytes(image):
         raise StoreUnreadable("it is no database")
+    if image[_JOURNAL_BYTES] == _NO_WAL:
+        return image
     return image[: _JOURNAL_BYTES.start] + _NO_WAL + image[_JOURNAL_BYTES.stop :]
 
 

@@ -150,7 +150,7 @@ class Story:
     async def _issue(self, step: Step, order: AnyOrder) -> None:
         control = self._network.control(step.member)
         done = unpack_result(await control.issue(pack_order(order)))
-        if isinstance(order, IssueDiffusion | IssueAmendment):
+        if done.message_id and isinstance(order, IssueDiffusion | IssueAmendment):
             number = self._numbers.get(order.label, 0) + 1
             self._numbers[order.label] = number
             self._versions.append(

@@ -266,11 +266,13 @@ def begins_at(scenario: Scenario) -> Instant:
 def check_members(scenario: Scenario) -> None:
     """Raise `BadInput` for a story that speaks of members or zones which it does not have."""
     known = set(scenario.members)
+    recipients = known | set(scenario.zones) | {ALL_MEMBERS}
     named: list[tuple[str, str]] = []
     for alert in scenario.alerts:
         named += [(alert.label, code) for code in (alert.source, *alert.held_back)]
-        recipients = known | set(scenario.zones) | {ALL_MEMBERS}
         named += [(alert.label, code) for code in alert.to if code not in recipients]
+    for event in scenario.events:
+        named += [(f"event {event.kind}", code) for code in event.to if code not in recipients]
     for zone, codes in scenario.zones.items():
         named += [(zone, code) for code in codes]
     for table in (scenario.policies, scenario.profiles):

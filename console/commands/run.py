@@ -10,10 +10,9 @@ import typer
 from bus.errors import BadInput
 from console.buses import BusChoice, chosen_bus, open_network
 from console.rendering import Progress, say, show_run
-from simulation.runner import DEFAULT_SEED, Narrator, Run, RunRequest
+from simulation.runner import DEFAULT_SEED, Narrator, Run, RunRequest, prepared
 from simulation.runner import run as run_story
 from simulation.scenario import Keep, load
-from simulation.workload import plan
 
 ScenarioName = Annotated[str, typer.Argument(help="shipped name, or path to a TOML file")]
 BusOption = Annotated[BusChoice, typer.Option(help="which bus carries the mail")]
@@ -72,7 +71,7 @@ async def carried_out(
     attach: Path | None = None,
 ) -> Run:
     """Start a network, run the story on it, and end whatever was started."""
-    planned = plan(request.scenario, request.seed)
+    planned = prepared(request.scenario, request.seed)
     choice = chosen_bus(bus, broker_url, say, attach)
     progress = Progress()
     network = await open_network(

@@ -9,7 +9,7 @@ from msgspec import Struct
 from bus.errors import BadInput
 from simulation.abuses import forged_signature, octets, refugee, rejected_record_sent_again
 from simulation.abuses.deeds import AbuseRequest, AbuseTools, Deed
-from simulation.workload import Step
+from simulation.workload import Plan, Step
 
 
 class Abuse(Struct, frozen=True):
@@ -70,14 +70,26 @@ def abuse_named(name: str) -> Abuse:
     raise BadInput(message)
 
 
+def check_abuses(plan: Plan) -> None:
+    """Raise `BadInput` for a step whose abuse does not exist or lacks what it builds on."""
+    for step in plan.steps:
+        if step.abuse and not Path(step.abuse).is_file():
+            _abuse_of(step)
+
+
 def deeds_of(step: Step, tools: AbuseTools) -> list[Deed]:
     """Return what a step's abuse makes its member do; raise `BadInput` where it lacks something."""
     if Path(step.abuse).is_file():
         request = AbuseRequest(step.member, step.at, step.to, step.label, step.of)
         return octets.deeds(Path(step.abuse), request, tools)
+    abuse = _abuse_of(step)
+    label = step.label or f"{abuse.name}@{step.at}"
+    return abuse.deeds(AbuseRequest(step.member, step.at, step.to, label, step.of), tools)
+
+
+def _abuse_of(step: Step) -> Abuse:
     abuse = abuse_named(step.abuse)
     if abuse.needs_earlier_alert and not step.of:
         message = f"abuse {abuse.name} needs the label of an earlier alert to build on"
         raise BadInput(message)
-    label = step.label or f"{abuse.name}@{step.at}"
-    return abuse.deeds(AbuseRequest(step.member, step.at, step.to, label, step.of), tools)
+    return abuse

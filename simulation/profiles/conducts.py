@@ -7,7 +7,12 @@ from bus.standing import RecordState, Standing
 from bus.storage.records import RecordKey
 from bus.turn import Turn
 from ncb_nodes.conduct import Conduct, FaithfulConduct
-from ncb_nodes.receiving_policy import ReceivingPolicy, is_actionable
+from ncb_nodes.national_store import NationalStore, RetractionSetState
+from ncb_nodes.receiving_policy import (
+    ReceivingPolicy,
+    is_actionable,
+    retraction_set_is_fresh,
+)
 from simulation.profiles.ledger import Deviation, DeviationKind, DeviationLedger
 
 
@@ -50,10 +55,21 @@ class ActsOnPending(FaithfulConduct):
             return True
         if standing.state_of(digest) is not RecordState.PENDING_REVIEW:
             return False
-        self._ledger.confess(
-            Deviation(DeviationKind.ACTED_ON_PENDING, turn.party, key.source, key.record_id)
-        )
+        if _acts_now(turn, policy, key, digest):
+            self._ledger.confess(
+                Deviation(DeviationKind.ACTED_ON_PENDING, turn.party, key.source, key.record_id)
+            )
         return True
+
+
+def _acts_now(turn: Turn, policy: ReceivingPolicy, key: RecordKey, digest: bytes) -> bool:
+    """Tell the deed from the intent: on receipt the bureau only notes where it would act."""
+    set_issued_at = RetractionSetState.kept_in(turn.stores.database).issued_at
+    return (
+        turn.stores.records.body(digest) is not None
+        and retraction_set_is_fresh(policy, set_issued_at, turn.now)
+        and key in NationalStore(turn.stores.database).records_for_attention()
+    )
 
 
 _CONDUCTS: Final = {

@@ -93,7 +93,7 @@ class Clockwork:
 
     async def history(self, after: int) -> Sequence[HistoryRow]:
         """Return nothing."""
-        return [] if after else []
+        return [][after:]
 
 
 @pytest.fixture

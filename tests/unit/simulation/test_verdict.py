@@ -11,7 +11,7 @@ from simulation.profiles.ledger import Deviation, DeviationKind
 from simulation.scenario import PlantedViolation, Scenario
 from simulation.store_copies import StoreCopy
 from simulation.verdict import Judgement, Verdict, judge, worst
-from tests.unit.simulation.small_run import SMALL, SmallRun, run_story
+from tests.unit.simulation.small_run import SMALL, SmallRun, run_story, sql
 
 LIES = ("treasurer", "birth date", "late to one")
 PLANTED = (
@@ -152,6 +152,23 @@ def test_violation_beside_missing_evidence_makes_the_run_invalid(culprit_run: Sm
     judgement = judge(evidence, SMALL, culprit_run.deviations)
     assert judgement.verdict is Verdict.INVALID
     assert _of(judgement)["acts_as_declared"] is Verdict.UNKNOWN
+
+
+def test_act_that_a_gap_in_the_history_leaves_unexplained_makes_the_run_unknown(
+    small_run: SmallRun,
+) -> None:
+    """Without the row that tells of the decision nobody can say whether the bureau erred."""
+    holed = small_run.tampered(
+        "XC",
+        sql(
+            "DELETE FROM history WHERE event = 'review_decision_applied' AND record_id = ?",
+            small_run.record_id("icons"),
+        ),
+    )
+    judgement = judge(small_run.evidence(holed), SMALL, ())
+    assert judgement.verdict is Verdict.UNKNOWN
+    assert len(judgement.reasons) == 2
+    assert all("missing evidence: history of XC" in line for line in judgement.reasons)
 
 
 def test_missing_evidence_excuses_a_checker_that_had_nothing_to_judge(
