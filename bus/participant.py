@@ -8,7 +8,6 @@ batch that fails twice is taken up message by message, and what still fails goes
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -226,7 +225,7 @@ class Participant:
         )
         turn.note(
             "envelope_refused",
-            message_id=fields.get("message_id") or sha256(delivery.content).hexdigest(),
+            message_id=fields.get("message_id") or "",
             source=fields.get("record_source") or "",
             record_id=fields.get("record_id") or "",
             state=code,

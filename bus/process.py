@@ -42,6 +42,8 @@ from bus.transport.amqp import AmqpTransport
 
 stop_seconds_max: Final = 5.0
 """For mail to leave after the process was asked to end."""
+child_stop_seconds_max: Final = 1.0
+"""The same for a child of a runner, which asks when nothing is under way or all is lost."""
 orphan_seconds_max: Final = 10.0
 """After these a process whose parent is gone ends, however busy it is."""
 _CHUNK_BYTES: Final = 4_096
@@ -148,7 +150,8 @@ async def _run(program: Program[Settings], settings: Settings, options: _Options
     try:
         return await _serve(party, settings, options)
     finally:
-        await party.stop(stop_seconds_max)
+        seconds_max = child_stop_seconds_max if options.ends_with_stdin else stop_seconds_max
+        await party.stop(seconds_max)
         worker.close()
         _log.info("process_ended", party=party.party)
 

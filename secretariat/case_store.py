@@ -20,10 +20,10 @@ CREATE INDEX cases_open ON cases (state, due_at)
     WHERE state IN ('queued', 'under_review', 'awaiting_information');
 CREATE INDEX cases_record ON cases (source, record_id);
 CREATE TABLE submissions (
-    source TEXT NOT NULL, message_id TEXT NOT NULL, record_id TEXT NOT NULL, digest BLOB NOT NULL,
-    PRIMARY KEY (source, message_id)
+    source TEXT NOT NULL, message_id TEXT NOT NULL, record_id TEXT NOT NULL,
+    digest BLOB PRIMARY KEY
 ) WITHOUT ROWID;
-CREATE TABLE withdrawals (
+CREATE TABLE endings (
     source TEXT NOT NULL, record_id TEXT NOT NULL, digest BLOB NOT NULL,
     PRIMARY KEY (source, record_id)
 ) WITHOUT ROWID;
@@ -90,7 +90,7 @@ class CaseStore:
 
     def submissions(self) -> list[tuple[RecordKey, bytes, str]]:
         """Return versions without a case, sorted by (source, message id)."""
-        rows = self._execute("SELECT * FROM submissions ORDER BY source, message_id")
+        rows = self._execute("SELECT * FROM submissions ORDER BY source, message_id, digest")
         return [(RecordKey(row[0], row[2]), row[3], row[1]) for row in rows.fetchall()]
 
     def has_submissions(self) -> bool:
@@ -100,6 +100,21 @@ class CaseStore:
     def clear_submissions(self) -> None:
         """Note that every submission has its case."""
         self._execute("DELETE FROM submissions")
+
+    def follow_ending(self, key: RecordKey, digest: bytes) -> None:
+        """Have the next tick see to it that every holder is told that a record has ended."""
+        self._execute(
+            "INSERT OR IGNORE INTO endings VALUES (?, ?, ?)", (key.source, key.record_id, digest)
+        )
+
+    def endings(self) -> list[tuple[RecordKey, bytes]]:
+        """Return the endings to follow, in the order of their records."""
+        rows = self._execute("SELECT source, record_id, digest FROM endings ORDER BY 1, 2")
+        return [(RecordKey(row[0], row[1]), row[2]) for row in rows.fetchall()]
+
+    def clear_endings(self) -> None:
+        """Note that every ending was followed."""
+        self._execute("DELETE FROM endings")
 
     def next_number(self, key: RecordKey) -> int:
         """Return the next of the secretariat's numbers on a record."""

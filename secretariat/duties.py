@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from bus import refusals
 from bus.holdings import (
+    carried_header,
     carried_version,
     end_by_withdrawal,
     erase_record,
@@ -17,6 +19,8 @@ from bus.messages import alerts, correspondence, retraction
 from bus.messages.header import Header
 from bus.messages.retraction import RetractionReceipt
 from bus.participant import Handler
+from bus.refusals import EnvelopeRefused
+from bus.standing import Ending
 from bus.storage.inbox import Outcome
 from bus.storage.records import RecordKey
 from bus.turn import Effect, Turn
@@ -71,7 +75,7 @@ class SecretariatDuties:
         cases = CaseStore(database)
         if cases.has_submissions() or SetOffice(database).has_requests():
             return turn.now
-        if _withdrawn(turn):
+        if CaseStore(database).endings():
             return turn.now
         if cases.queue_length() and cases.reviewers_busy() < self._settings.reviewers:
             return turn.now
@@ -93,30 +97,28 @@ class SecretariatDuties:
             database.set_meta("next_set_at", (turn.now // period + 1) * period)
         sets.answer_requests(turn)
         self._desk.open_cases(turn)
-        self._follow_withdrawals(turn)
+        self._follow_endings(turn)
         self._desk.conclude(turn)
         self._desk.assign(turn)
         self._office.remind(turn)
 
-    def _follow_withdrawals(self, turn: Turn) -> None:
-        """A withdrawal is retracted at every holder too, so that each signs for its copy."""
+    def _follow_endings(self, turn: Turn) -> None:
+        """A withdrawal is retracted at every holder too, so that each signs for its copy.
+
+        So is any ended record at a holder that has only now become known.
+        """
         cases = CaseStore(turn.stores.database)
-        for key, digest in _withdrawn(turn):
+        for key, digest in cases.endings():
             for case in cases.open_cases_of(key):
                 cases.move(case, CaseState.CLOSED, None)
-            self._office.delete_everywhere(turn, key, digest, "withdrawn")
-        turn.stores.database.execute("DELETE FROM withdrawals")
+            withdrawn = turn.stores.records.standing(key).ending is Ending.WITHDRAWAL
+            cause = "withdrawn" if withdrawn else "found_later"
+            self._office.delete_everywhere(turn, key, digest, cause)
+        cases.clear_endings()
 
 
 def _next_set_at(turn: Turn) -> Instant:
     return int(str(turn.stores.database.meta("next_set_at") or 0))
-
-
-def _withdrawn(turn: Turn) -> list[tuple[RecordKey, bytes]]:
-    rows = turn.stores.database.execute(
-        "SELECT source, record_id, digest FROM withdrawals ORDER BY source, record_id"
-    )
-    return [(RecordKey(row[0], row[1]), row[2]) for row in rows.fetchall()]
 
 
 def _receive_version(turn: Turn, message: VerifiedMessage) -> Effect:
@@ -140,37 +142,51 @@ def _receive_withdrawal(turn: Turn, message: VerifiedMessage) -> Effect:
     change, effect = end_by_withdrawal(turn, message)
     erase_record(turn, change.key)
     _note_holders(turn, change.key, message.statement, "withdrawn")
-    record = message.statement.record
-    turn.stores.database.execute(
-        "INSERT OR IGNORE INTO withdrawals VALUES (?, ?, ?)",
-        (change.key.source, change.key.record_id, record.statement_digest if record else b""),
-    )
+    CaseStore(turn.stores.database).follow_ending(change.key, _named(message))
     return effect
+
+
+def _named(message: VerifiedMessage) -> bytes:
+    """Return the version that a statement names."""
+    record = message.statement.record
+    return record.statement_digest or b"" if record is not None else b""
+
+
+def _note_disclosed(turn: Turn, message: VerifiedMessage, members: list[str], via: str) -> None:
+    """Enter holders that a statement discloses; what has ended must end there too."""
+    key, cases = key_of(message.statement), CaseStore(turn.stores.database)
+    cases.add_holders(key, members, via, turn.now)
+    if turn.stores.records.standing(key).ended:
+        cases.follow_ending(key, _named(message))
 
 
 def _receive_hit(turn: Turn, message: VerifiedMessage) -> Effect:
     """A hit discloses a holder; what it says of the person is for the source, and not kept."""
-    key = key_of(message.statement)
-    disclosed = [message.statement.source]
-    CaseStore(turn.stores.database).add_holders(key, disclosed, "hit", turn.now)
+    _note_disclosed(turn, message, [message.statement.source], "hit")
     return Effect(Outcome.APPLIED)
 
 
 def _receive_doubt(turn: Turn, message: VerifiedMessage) -> Effect:
-    """Open a case from the envelope that a holder brings; retract what cannot be read."""
-    key = key_of(message.statement)
-    cases = CaseStore(turn.stores.database)
-    cases.add_holders(key, [message.statement.source, key.source], "doubt", turn.now)
-    inner = carried_version(turn, message)
-    if inner is not None:
-        cases.add_holders(key, inner.statement.addressees, "addressed", turn.now)
+    """Open a case from the envelope that a holder brings.
+
+    The source must have signed it, or anybody could have any record ended. Of a version that
+    cannot be read, or whose message id the source gave to another statement, there is nothing to
+    review: its case ends with a rejection and a retraction at all signed addressees.
+    """
+    inner = carried_version(turn, message) or carried_header(turn, message)
+    if inner is None:
+        raise EnvelopeRefused(refusals.INNER_ENVELOPE_REFUSED)
+    statement = inner.statement
+    members = [message.statement.source, statement.source, *statement.addressees]
+    _note_disclosed(turn, message, members, "doubt")
+    known = turn.stores.inbox.known_digest(statement.source, statement.message_id)
+    if known == inner.digest:
+        return Effect(Outcome.NO_EFFECT)
+    if known is None and inner.body_octets is not None:
         effect = store_carried_version(turn, inner, message.statement.message_id)
-        if effect.outcome is Outcome.APPLIED:
-            cases.submit(key, inner.digest, inner.statement.message_id)
-        return effect
-    record = message.statement.record
-    if record is not None and record.statement_digest is not None:
-        cases.submit(key, record.statement_digest, message.statement.message_id)
+        if effect.outcome is not Outcome.APPLIED:
+            return effect
+    CaseStore(turn.stores.database).submit(key_of(statement), inner.digest, statement.message_id)
     return Effect(Outcome.APPLIED)
 
 

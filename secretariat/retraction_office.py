@@ -1,7 +1,6 @@
 """Carrying out retractions: to every holder in the ledger, repeated to the silent ones."""
 
 from bus.holdings import erase_record, erase_version
-from bus.identifiers import SECRETARIAT
 from bus.instants import instant_to_text
 from bus.messages.correspondence import EnvelopeBody
 from bus.messages.header import Version
@@ -23,10 +22,16 @@ class RetractionOffice:
         self._settings = settings
 
     def delete_everywhere(self, turn: Turn, key: RecordKey, digest: bytes, cause: str) -> None:
-        """End a record at all holders, the secretariat's own copy first."""
-        if RetractionLedger(turn.stores.database).was_ended(key):
+        """End a record at all holders, the secretariat's own copy first.
+
+        Where it was ended before, only holders that became known since are told.
+        """
+        ledger = RetractionLedger(turn.stores.database)
+        asked = ledger.asked_to_delete(key)
+        late = [member for member in _holders(turn, key) if member not in asked]
+        if ledger.was_ended(key) and not late:
             return
-        self._order(turn, key, digest, RetractionAction.DELETE, cause, None)
+        self._order(turn, key, digest, RetractionAction.DELETE, cause, late)
         erase_record(turn, key)
         SetOffice(turn.stores.database).note_ended(key, turn.now)
 
@@ -34,7 +39,8 @@ class RetractionOffice:
         self, turn: Turn, key: RecordKey, old: bytes, replacement: bytes, envelope: bytes
     ) -> None:
         """Put a compliant version in the place of a rejected one at all holders."""
-        self._order(turn, key, old, RetractionAction.UPDATE, "replaced", (replacement, envelope))
+        holders, carried = _holders(turn, key), (replacement, envelope)
+        self._order(turn, key, old, RetractionAction.UPDATE, "replaced", holders, carried)
         erase_version(turn, key, old)
 
     def _order(
@@ -44,10 +50,10 @@ class RetractionOffice:
         digest: bytes,
         action: RetractionAction,
         cause: str,
-        replacement: tuple[bytes, bytes] | None,
+        members: list[str],
+        replacement: tuple[bytes, bytes] | None = None,
     ) -> None:
         cases, ledger = CaseStore(turn.stores.database), RetractionLedger(turn.stores.database)
-        members = [member for member in cases.holders(key) if member != SECRETARIAT]
         number = cases.next_number(key)
         deadline = turn.now + self._settings.retraction_deadline
         issued = turn.issue(
@@ -87,3 +93,9 @@ class RetractionOffice:
                 record_id=owed.key.record_id,
                 detail={"holder": owed.member},
             )
+
+
+def _holders(turn: Turn, key: RecordKey) -> list[str]:
+    """Return the members that hold a record; a code that is no member's can sign nothing."""
+    holders = CaseStore(turn.stores.database).holders(key)
+    return [code for code in holders if code in turn.registry.members]

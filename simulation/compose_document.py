@@ -32,6 +32,7 @@ open_files_max: Final = 8_192
 """Erlang reserves memory for as many as it may open, and some engines allow a thousand million."""
 
 _BROKER_HOME: Final = "/var/lib/rabbitmq"
+_BROKER_PROBE: Final = "rabbitmq-diagnostics -q check_port_listener"
 _HEALTH: Final = {"interval": "2s", "timeout": "10s", "start_period": "60s", "retries": 5}
 _NETWORK: Final = "bus"
 _row_characters_max: Final = 90
@@ -82,13 +83,15 @@ def compose_document(
 
 
 def _broker(owner: Owner) -> Document:
+    # Debian's package keeps the tool there, behind a wrapper that wants another user.
+    probe = f"PATH=/usr/lib/rabbitmq/bin:$$PATH {_BROKER_PROBE} {BROKER_PORT}"
     return {
         "image": "${RABBITMQ_IMAGE:-rabbitmq:4-management}",
         **_confined(owner, broker_memory_mebibytes_max),
         # Its queues live and die with the container: nothing of them gets onto a disk.
         "tmpfs": [
             "/tmp",  # noqa: S108  (a path inside a container)
-            f"{_BROKER_HOME}:mode=0700,uid={_uid(owner)},gid={_gid(owner)}",
+            f"{_BROKER_HOME}:uid={_uid(owner)},gid={_gid(owner)}",
         ],
         "ulimits": {"nofile": open_files_max},
         "environment": {
@@ -105,15 +108,7 @@ def _broker(owner: Owner) -> Document:
             "ERL_CRASH_DUMP_SECONDS": "0",
         },
         "volumes": [f"./{BROKER_SERVICE}:/etc/rabbitmq:ro"],
-        "healthcheck": {
-            # Debian's package keeps the tool there, behind a wrapper that wants another user.
-            "test": [
-                "CMD-SHELL",
-                "PATH=/usr/lib/rabbitmq/bin:$$PATH"
-                f" rabbitmq-diagnostics -q check_port_listener {BROKER_PORT}",
-            ],
-            **_HEALTH,
-        },
+        "healthcheck": {"test": ["CMD-SHELL", probe], **_HEALTH},
     }
 
 

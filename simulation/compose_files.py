@@ -68,7 +68,7 @@ from simulation.workload import Plan
 
 _CONTROL_CERTIFICATE: Final = "control.pem"
 _CONTROL_KEY: Final = "control.key"
-_TOKEN: Final = "token.key"
+_SHARED_WITH_RUNNER: Final = "token.key"
 _MATCHING_KEY: Final = "matching.key"
 _REFUGEES: Final = "refugees.json"
 broker_memory_bytes_max: Final = broker_memory_mebibytes_max * 1024 * 1024 // 2
@@ -120,9 +120,7 @@ class _Writer:
         self._folder = folder
         self._request = request
         self._parties = [
-            PartyService(
-                party, party_module(party, has_profile=party in request.scenario.profiles)
-            )
+            PartyService(party, party_module(party, has_profile=party in request.scenario.profiles))
             for party in (SECRETARIAT, *request.scenario.members)
         ]
 
@@ -183,7 +181,7 @@ class _Writer:
         (folder / _CONTROL_CERTIFICATE).write_bytes(control.certificate_pem)
         (folder / _CONTROL_KEY).write_bytes(control.key_pem)
         token = NetworkFolder(self._folder / RUNNER_SERVICE).token(service.party)
-        shutil.copy(token, folder / _TOKEN)
+        shutil.copy(token, folder / _SHARED_WITH_RUNNER)
         if service.party == SECRETARIAT:
             (folder / _MATCHING_KEY).write_bytes(self._request.plan.matching_key)
             (folder / _REFUGEES).write_bytes(msgspec.json.encode(self._request.plan.refugees))
@@ -246,7 +244,7 @@ def party_settings(request: ComposeRequest, party: str) -> dict[str, Any]:
         "control": {
             "certificate": _CONTROL_CERTIFICATE,
             "key": _CONTROL_KEY,
-            "token": _TOKEN,
+            "token": _SHARED_WITH_RUNNER,
         },
         "log": {"file": f"{DATA_AT}/{LOG_FILE}"},
     }

@@ -77,17 +77,15 @@ class PartyProcess:
         """Connect once it listens; raise `EnvironmentFailed` when it ends first or takes long."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + ready_seconds_max
-        while True:
-            listens = _exists(address)
-            if self.has_ended:
-                raise EnvironmentFailed(self.why_it_ended())
-            if listens:
+        while not self.has_ended:
+            try:
                 return await ControlClient.connect(address, self.party)
-            if loop.time() > deadline:
-                raise EnvironmentFailed(
-                    f"{self.party}: its process was not ready after {ready_seconds_max:.0f} s"
-                )
+            except EnvironmentFailed:
+                # Not there yet, or left behind by an earlier process of the same party.
+                if loop.time() > deadline:
+                    raise
             await asyncio.sleep(_poll_seconds)
+        raise EnvironmentFailed(self.why_it_ended())
 
     def ask_to_end(self) -> None:
         """Close its standard input, upon which it ends in order."""
@@ -114,7 +112,3 @@ class PartyProcess:
             return ""
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
         return f"{self.party}: {lines[-1][:_line_characters_max]}" if lines else ""
-
-
-def _exists(address: UnixAddress) -> bool:
-    return Path(address.path).is_socket()

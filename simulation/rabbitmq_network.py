@@ -34,6 +34,8 @@ from simulation.store_copies import StoreCopy
 from simulation.workload import Plan
 
 _NANOSECONDS_PER_MILLISECOND: Final = 1_000_000
+_LOOKS: Final = 10
+_look_seconds: Final = 0.05
 T = TypeVar("T")
 
 
@@ -195,7 +197,7 @@ class RabbitMQNetwork:
             if not dying.done():
                 return working.result()
         except EnvironmentFailed as error:
-            raise self._explained(error) from error
+            raise await self._explained(error) from error
         else:
             raise BrokerUnavailable(dying.result())
         finally:
@@ -203,12 +205,17 @@ class RabbitMQNetwork:
             dying.cancel()
             await asyncio.wait({working, dying})
 
-    def _explained(self, error: EnvironmentFailed) -> EnvironmentFailed:
+    async def _explained(self, error: EnvironmentFailed) -> EnvironmentFailed:
         """Return why a process ended, if one did; the error as it is otherwise."""
         if isinstance(error, BrokerUnavailable):
             return error
-        ended = [process for process in self._processes.values() if process.has_ended]
-        return EnvironmentFailed(ended[0].why_it_ended()) if ended else error
+        # A connection is lost a moment before the end of its process can be seen.
+        for _ in range(_LOOKS):
+            for process in self._processes.values():
+                if process.has_ended:
+                    return EnvironmentFailed(process.why_it_ended())
+            await asyncio.sleep(_look_seconds)
+        return error
 
 
 def _module(scenario: Scenario, party: str) -> str:

@@ -107,9 +107,11 @@ class ControlServer:
         _check_folder(path.parent)
         if await _answers(path):
             raise BadInput(f"control port unix:{path}: another process serves it")
-        self._server = await asyncio.start_unix_server(self._accept, path)
+        # It gets its name last, so that whoever sees it finds it listening and private.
+        unnamed = path.with_name(f"{path.name}.new")
+        self._server = await asyncio.start_unix_server(self._accept, unnamed)
+        _name_socket(unnamed, path)
         self._socket = path
-        _make_private(path)
 
     async def _listen_on_port(self, address: TlsAddress, access: ServerAccess | None) -> None:
         if access is None or len(access.token) < wire.token_characters_min:
@@ -231,8 +233,9 @@ async def _answers(path: Path) -> bool:
     return True
 
 
-def _make_private(path: Path) -> None:
-    path.chmod(_SOCKET_MODE)
+def _name_socket(unnamed: Path, path: Path) -> None:
+    unnamed.chmod(_SOCKET_MODE)
+    unnamed.replace(path)
 
 
 def _check_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ it from mail under way as well.
 """
 
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -32,11 +33,16 @@ CREATE TABLE outbox_mail (
 CREATE INDEX outbox_due ON outbox_mail (due_at, message_id, recipient) WHERE state = 'due';
 """
 
-TRANSIT: Final = "transit"
-"""The relay has it in its hands until its time: a delay on the line. After a crash it is due."""
-SENT: Final = "sent"
-CANCELLED: Final = "cancelled"
-"""The body was erased before the mail could leave, so nothing left."""
+
+class MailState(StrEnum):
+    """Where mail to one recipient stands."""
+
+    DUE = "due"
+    TRANSIT = "transit"
+    """The relay has it in its hands until its time, as a delay on the line; due after a crash."""
+    SENT = "sent"
+    CANCELLED = "cancelled"
+    """The body was erased before the mail could leave, so nothing left."""
 
 
 class Mail(Struct, frozen=True):
@@ -127,10 +133,10 @@ class Outbox:
                 contents[message_id] = self._content(message_id)
             content = contents[message_id]
             if content is None:
-                self._settle(CANCELLED, now, [(message_id, recipient)])
+                self._cancel(message_id, recipient)
                 continue
             if due_at > now:
-                self._settle(TRANSIT, now, [(message_id, recipient)])
+                self._hold_in_transit(message_id, recipient)
             mail.append(Mail(message_id, recipient, due_at, *content))
         return mail
 
@@ -179,7 +185,25 @@ class Outbox:
 
     def confirmed(self, mail: Iterable[tuple[str, str]], now: Instant) -> None:
         """Note (message id, recipient) pairs that the broker has stored."""
-        self._settle(SENT, now, mail)
+        self._database.connection.executemany(
+            "UPDATE outbox_mail SET state = 'sent', confirmed_at = ?, attempts = attempts + 1"
+            " WHERE message_id = ? AND recipient = ?",
+            [(now, message_id, recipient) for message_id, recipient in mail],
+        )
+
+    def _cancel(self, message_id: str, recipient: str) -> None:
+        """Give mail up whose body is gone; what has left once before stays sent."""
+        self._database.execute(
+            "UPDATE outbox_mail SET state = CASE WHEN confirmed_at IS NULL THEN 'cancelled'"
+            " ELSE 'sent' END WHERE message_id = ? AND recipient = ?",
+            (message_id, recipient),
+        )
+
+    def _hold_in_transit(self, message_id: str, recipient: str) -> None:
+        self._database.execute(
+            "UPDATE outbox_mail SET state = 'transit' WHERE message_id = ? AND recipient = ?",
+            (message_id, recipient),
+        )
 
     def attempted(self, mail: Iterable[tuple[str, str]]) -> None:
         """Count a try that the broker did not confirm; the mail stays due."""
@@ -187,13 +211,6 @@ class Outbox:
             "UPDATE outbox_mail SET state = 'due', attempts = attempts + 1 WHERE message_id = ?"
             " AND recipient = ?",
             list(mail),
-        )
-
-    def _settle(self, state: str, now: Instant, mail: Iterable[tuple[str, str]]) -> None:
-        self._database.connection.executemany(
-            "UPDATE outbox_mail SET state = ?, confirmed_at = ?, attempts = attempts + 1"
-            " WHERE message_id = ? AND recipient = ?",
-            [(state, now, message_id, recipient) for message_id, recipient in mail],
         )
 
 

@@ -1,5 +1,7 @@
 """`i247 topology`, `pki` and `compose`: what a network is built from."""
 
+import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,7 +11,7 @@ import msgspec
 import typer
 
 from bus.definitions import definitions
-from bus.errors import BadInput
+from bus.errors import BadInput, EnvironmentFailed
 from bus.identifiers import SECRETARIAT
 from bus.instants import DAY, Instant, instant_from_text
 from bus.pki.keystore import PkiFolder, create_pki
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
         help="Print the broker's definitions, or apply them.", invoke_without_command=True
     )
     topology.callback()(print_topology)
+    topology.command("apply")(apply_topology)
     app.add_typer(topology, name="topology")
     pki = typer.Typer(help="Make a network's keys and certificates.", no_args_is_help=True)
     pki.command("init")(init_pki)
@@ -56,6 +59,29 @@ def print_topology(context: typer.Context, members: Members = "3") -> None:
         return
     document = definitions(network_topology(chosen_members(members)))
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
+
+
+def apply_topology(
+    members: Members = "3",
+    through: Annotated[
+        str, typer.Option(help="the command that administers the broker, such as 'docker exec b …'")
+    ] = "rabbitmqctl",
+) -> None:
+    """Load the definitions into a running broker through its own rabbitmqctl."""
+    document = definitions(network_topology(chosen_members(members)))
+    command = [*shlex.split(through), "import_definitions"]
+    try:
+        done = subprocess.run(
+            command, input=msgspec.json.encode(document), capture_output=True, check=False
+        )
+    except OSError as error:
+        message = f"--through {through}: {error.strerror}"
+        raise BadInput(message) from error
+    if done.returncode != 0:
+        told = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        message = f"{shlex.join(command)} failed: {told[-1]}"
+        raise EnvironmentFailed(message)
+    say(f"definitions for {members} applied")
 
 
 def init_pki(

@@ -7,7 +7,7 @@ just long enough to end them. Here the guardian is given its orders and its news
 import asyncio
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -157,15 +157,24 @@ class PrivateBroker:
         self._link.expect_end()
         await self._link.close()
 
+    @property
+    def administration(self) -> tuple[Sequence[str], Mapping[str, str]]:
+        """The command `rabbitmqctl` of this broker, and the whole environment it needs."""
+        return (
+            control_command(self._tree),
+            environment(self._ports, self._files, self._tree),
+        )
+
     async def control(self, *arguments: str) -> str:
         """Run `rabbitmqctl` against this broker and return what it printed.
 
         Raises `BrokerUnavailable` with its last line when it fails or takes too long.
         """
+        command, variables = self.administration
         process = await asyncio.create_subprocess_exec(
-            *control_command(self._tree),
+            *command,
             *arguments,
-            env=environment(self._ports, self._files, self._tree),
+            env=variables,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from bus.envelope import digest_of_delivery
 from bus.refusals import DEAD_LETTERED, UNROUTABLE
-from bus.storage.outbox import CANCELLED, SENT
+from bus.storage.outbox import MailState
 from bus.storage.records import RecordKey
 from simulation.checkers.finding import CheckerResult, Findings
 from simulation.evidence import Evidence
@@ -80,14 +80,14 @@ def _sent_by(store: StoreEvidence) -> Iterator[_Sent]:
     for row in store.outbox:
         statement = row.statement
         for mail in row.mail:
-            if mail.state != CANCELLED:
+            if mail.state != MailState.CANCELLED:
                 yield _Sent(
                     statement.digest,
                     store.party,
                     mail.recipient,
                     statement.message_type,
                     statement.key,
-                    mail.state == SENT,
+                    mail.state == MailState.SENT,
                 )
     for event in store.history:
         if event.event == "octets_injected" and event.digest is not None:

@@ -5,7 +5,7 @@ of every version and from whoever disclosed a copy in a hit, a doubt or a receip
 secretariat never asked is a violation as much as one that stays silent or declines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bus.identifiers import SECRETARIAT
@@ -16,7 +16,6 @@ from bus.messages.retraction import (
     RetractionReceipt,
 )
 from bus.messages.review import ReviewOutcome
-from bus.standing import Standing
 from bus.storage.records import RecordKey
 from simulation.checkers.finding import CheckerResult, Findings
 from simulation.evidence import Evidence
@@ -35,29 +34,56 @@ _DISCHARGING: Final[Mapping[RetractionAction, frozenset[RetractionOutcome]]] = {
 
 
 def check(evidence: Evidence) -> CheckerResult:
-    """Compare every retraction with the holders of its record and with their receipts."""
+    """Compare what was taken back with its holders, with what they were told, and their receipts.
+
+    A holder that became known late is told by a retraction of its own; of several that delete the
+    same record each holder needs one, and owes a receipt for every one that it was sent.
+    """
     findings = Findings(NAME)
     secretariat = evidence.secretariat
     if secretariat is None:
         return findings.result()
     receipts = _receipts(secretariat)
-    retracted: set[RecordKey] = set()
+    retractions = _retractions(secretariat)
+    for key in retractions.keys() | _taken_back(evidence):
+        issued = retractions.get(key, [])
+        for holder in holders_of(evidence, key):
+            sent = [each for each in issued if holder in each.addressees]
+            findings.exercised += max(len(sent), 1)
+            if not _was_told(issued, sent):
+                findings.add(holder, key, "it was never asked to delete")
+            for retraction in sent:
+                fault = _fault(retraction, receipts.get((retraction.message_id, holder)))
+                if fault is not None:
+                    findings.add(holder, key, fault)
+    return findings.result()
+
+
+def _retractions(secretariat: StoreEvidence) -> dict[RecordKey, list[Retraction]]:
+    found: dict[RecordKey, list[Retraction]] = {}
     for row in secretariat.outbox:
         header, key = row.statement.header, row.statement.key
-        if not isinstance(header, Retraction) or key is None:
-            continue
-        retracted.add(key)
-        for holder in holders_of(evidence, key):
-            findings.exercised += 1
-            fault = _fault(header, holder, receipts.get((header.message_id, holder)))
-            if fault is not None:
-                findings.add(holder, key, fault)
-    for key, standing in evidence.standings.items():
-        if _is_taken_back(standing) and key not in retracted:
-            for holder in holders_of(evidence, key):
-                findings.exercised += 1
-                findings.add(holder, key, "it was never asked to delete")
-    return findings.result()
+        if isinstance(header, Retraction) and key is not None:
+            found.setdefault(key, []).append(header)
+    return found
+
+
+def _taken_back(evidence: Evidence) -> set[RecordKey]:
+    """Return the records that ended, or of which a version was rejected, told to anybody or not."""
+    return {
+        key
+        for key, standing in evidence.standings.items()
+        if standing.ended
+        or any(version.outcome is ReviewOutcome.REJECTED for version in standing.versions.values())
+    }
+
+
+def _was_told(issued: Sequence[Retraction], sent: Sequence[Retraction]) -> bool:
+    """Tell whether a holder was sent what it needs: one deletion, or else every update."""
+    deletes = RetractionAction.DELETE
+    if any(each.claims.action is deletes for each in issued):
+        return any(each.claims.action is deletes for each in sent)
+    return bool(issued) and len(sent) == len(issued)
 
 
 def holders_of(evidence: Evidence, key: RecordKey) -> frozenset[str]:
@@ -93,9 +119,7 @@ def _receipts(secretariat: StoreEvidence) -> dict[tuple[str, str], RetractionOut
     return found
 
 
-def _fault(retraction: Retraction, holder: str, outcome: RetractionOutcome | None) -> str | None:
-    if holder not in retraction.addressees:
-        return "it was never asked to delete"
+def _fault(retraction: Retraction, outcome: RetractionOutcome | None) -> str | None:
     if outcome is None:
         return "it has signed no receipt"
     if outcome is RetractionOutcome.DECLINED:
@@ -103,9 +127,3 @@ def _fault(retraction: Retraction, holder: str, outcome: RetractionOutcome | Non
     if outcome not in _DISCHARGING[retraction.claims.action]:
         return f"it answered {outcome} to an order to {retraction.claims.action}"
     return None
-
-
-def _is_taken_back(standing: Standing) -> bool:
-    return standing.ended or any(
-        version.outcome is ReviewOutcome.REJECTED for version in standing.versions.values()
-    )

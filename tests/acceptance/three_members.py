@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from bus.instants import DAY, HOUR
+from bus.instants import HOUR
 from secretariat.review import ReviewSettings
 from simulation.network import Network
 from simulation.profiles import Deviation
@@ -31,6 +31,8 @@ from simulation.workload import Plan, plan
 
 SEED: Final = "7"
 GONE_SECONDS_MAX: Final = 15.0
+MEMORY_KIBIBYTES_MAX: Final = 80 * 1024
+"""Of one party's process."""
 
 THREE_MEMBERS: Final = Scenario(
     format_version=1,
@@ -113,6 +115,13 @@ def lives(pid: int) -> bool:
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def resident_kibibytes(pid: int) -> int:
+    """Return the most memory that a process ever had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1])
 
 
 def processes_naming(text: str) -> dict[int, str]:

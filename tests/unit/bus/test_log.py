@@ -123,14 +123,14 @@ def test_uncaught_exception_is_logged_without_its_text(output: io.StringIO) -> N
 def test_libraries_are_heard_without_their_words(output: io.StringIO) -> None:
     """Libraries and warnings quote what they work on; that they spoke is all that is kept."""
     logging.getLogger("asyncio").error("Task exception was never retrieved: %s", CANARY)
-    logging.getLogger("aiormq.connection").warning("unexpected frame %r", CANARY.encode())
+    logging.getLogger("pamqp.frame").warning("unexpected frame %r", CANARY.encode())
     logging.getLogger(CANARY).warning("hello")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn(CANARY, stacklevel=1)
     assert [(line["event"], line.get("library")) for line in lines(output)] == [
         ("library_warned", "asyncio"),
-        ("library_warned", "aiormq"),
+        ("library_warned", "pamqp"),
         ("library_warned", None),
         ("library_warned", "py.warnings"),
     ]

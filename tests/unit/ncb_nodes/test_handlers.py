@@ -6,6 +6,7 @@ import pytest
 
 from bus.identifiers import SECRETARIAT
 from bus.instants import DAY, Instant
+from bus.messages.alerts import AlertClaims, Amendment, Colour
 from bus.messages.correspondence import (
     InformationRequest,
     ReviewQuestion,
@@ -189,9 +190,13 @@ class TestUpdate:
         """A node outside the signed addressees keeps no copy; the old version goes all the same."""
         for_xb = diffusion(to=("XB", "XC"))
         narrower = issued(
-            type(self.SECOND.statement), "XA", ("IPSG", "XC"), self.SECOND.statement.claims,
-            subject="narrower", record=version_of(for_xb), body=case_file(),
-        )  # fmt: skip
+            Amendment,
+            "XA",
+            ("IPSG", "XC"),
+            AlertClaims(Colour.RED, 1),
+            record=version_of(for_xb),
+            body=case_file(),
+        )
         one = told(bureau(), for_xb, retraction(for_xb, replaced_by=narrower))
         assert (answers(one), bodies(one)) == (["updated"], [])
 

@@ -39,6 +39,32 @@ def test_holder_that_was_never_asked_is_seen(small_run: SmallRun) -> None:
     assert found(small_run.evidence(disclosed)) == {"retraction_complete": {("XA", "treasurer")}}
 
 
+def test_holder_that_is_told_by_a_later_retraction_of_its_own_was_asked(
+    small_run: SmallRun,
+) -> None:
+    """Of two deletions of one record each holder needs one, with a receipt for it."""
+    evidence = small_run.evidence()
+    store = evidence.stores["IPSG"]
+    row = next(
+        row
+        for row in store.outbox
+        if row.statement.message_type == "retraction"
+        and row.statement.version == small_run.digest("treasurer")
+    )
+    first, later = (
+        replace(row, statement=replace(row.statement, header=replace(row.statement.header, **each)))
+        for each in ({"addressees": ["XB", "XC"]}, {"addressees": ["XD"], "message_id": "later"})
+    )
+    others = [each for each in store.outbox if each is not row]
+    split = replace(store, outbox=[*others, first, later])
+    result = CHECKERS["retraction_complete"](
+        replace(evidence, stores={**evidence.stores, "IPSG": split})
+    )
+    assert {(violation.node, violation.detail) for violation in result.found} == {
+        ("XD", "it has signed no receipt")
+    }
+
+
 def test_holder_that_the_ledger_forgot_is_seen_by_the_signed_addressees(
     small_run: SmallRun,
 ) -> None:
