@@ -20,24 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, NoReturn, ParamSpec, TypeVar
 
-import msgspec
 import structlog
 from msgspec import Struct
 
 from bus import log
 from bus.control.served_party import PartyWork, ServedParty
-from bus.control.server import ControlServer, ServerAccess
+from bus.control.server import ControlServer
 from bus.control.wire import ControlAddress, control_address
-from bus.errors import BadInput, EnvironmentFailed, I247Error, KeyFileError
-from bus.identifiers import AUTHORITY, IdentifierSource, Role, is_party_code, role_of
+from bus.errors import BadInput, EnvironmentFailed, I247Error
+from bus.identifiers import Role, is_party_code, role_of
 from bus.instants import Instant, instant_from_text
-from bus.participant import Duties, Identity, Participant
-from bus.pki.certificates import CertificateRefused, SigningCertificate, key_id_of, verify_leaf
-from bus.pki.key_files import load_secret
-from bus.pki.keystore import TlsFiles, load_certificate_der, load_signing_key
-from bus.registry import first_registry
+from bus.participant import Duties
+from bus.party_files import open_participant, server_access, tls_files
 from bus.settings import ProcessSettings, load_settings
-from bus.statements import Signer
 from bus.transport.amqp import AmqpTransport
 
 stop_seconds_max: Final = 5.0
@@ -48,11 +43,9 @@ orphan_seconds_max: Final = 10.0
 """After these a process whose parent is gone ends, however busy it is."""
 _CHUNK_BYTES: Final = 4_096
 _NANOSECONDS_PER_MILLISECOND: Final = 1_000_000
-_FOLDER_MODE: Final = 0o700
 _INTERRUPTED: Final = 130
 
 _log: Final = structlog.get_logger(__name__)
-_OPENING: Final = msgspec.msgpack.Decoder(list[bytes])
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,7 +126,7 @@ def _options(name: str, arguments: Sequence[str] | None) -> _Options:
 
 async def _run(program: Program[Settings], settings: Settings, options: _Options) -> int:
     duties, work = program.compose(settings)
-    tls = _tls_files(settings)
+    tls = tls_files(settings, _wall_now())
     worker = StoreThread()
 
     async def connect(url: str) -> AmqpTransport:
@@ -144,7 +137,9 @@ async def _run(program: Program[Settings], settings: Settings, options: _Options
 
     driven = options.control is not None
     now = _begins(settings, options.settings) if driven else _wall_now()
-    participant = await worker(_open_participant, settings, duties, now)
+    participant = await worker(
+        open_participant, settings, duties, now, time.time_ns, secrets.token_hex()
+    )
     party = ServedParty(participant, work, worker, connect, now)
     _log.info("process_started", party=party.party)
     try:
@@ -167,7 +162,7 @@ async def _serve(party: ServedParty, settings: ProcessSettings, options: _Option
         party.keep_time(_wall_now)
         await _first_of(party.stop_asked, party.failed)
         return signals.exit_code
-    server = await ControlServer.open(options.control, party, _access(settings))
+    server = await ControlServer.open(options.control, party, server_access(settings))
     try:
         if settings.broker.url:
             await party.join()
@@ -241,70 +236,3 @@ def _begins(settings: ProcessSettings, path: Path) -> Instant:
         raise BadInput(
             f"{path}: begins: {settings.begins!r} is no instant such as 2024-03-01T09:00:00.000Z"
         ) from None
-
-
-def _access(settings: ProcessSettings) -> ServerAccess | None:
-    control = settings.control
-    if control.certificate is None or control.key is None or control.token is None:
-        return None
-    return ServerAccess(control.certificate, control.key, load_secret(control.token))
-
-
-def _tls_files(settings: ProcessSettings) -> TlsFiles:
-    keys = settings.keys
-    tls = TlsFiles(settings.trust.root, keys.tls_certificate, keys.tls_key)
-    tls.check(_wall_now())
-    return tls
-
-
-def _open_participant(settings: ProcessSettings, duties: Duties, now: Instant) -> Participant:
-    """Return a party over its store; a store that is new takes up the opening statements first."""
-    trust = settings.trust
-    root_der = load_certificate_der(trust.root)
-    authority = _verified(trust.authority, root_der, AUTHORITY)
-    identity = Identity(
-        _signer(settings, root_der),
-        root_der,
-        first_registry(authority),
-        IdentifierSource(settings.seed or secrets.token_hex(), settings.party),
-    )
-    opening = _opening(trust.opening)
-    try:
-        settings.store.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"{settings.store}: cannot be made: {error.strerror}") from error
-    participant = Participant(identity, duties, time.time_ns, settings.store)
-    if not participant.registry.members:
-        participant.bootstrap(opening, now)
-    return participant
-
-
-def _signer(settings: ProcessSettings, root_der: bytes) -> Signer:
-    keys = settings.keys
-    key = load_signing_key(keys.signing_key)
-    leaf = _verified(keys.signing_certificate, root_der, settings.party)
-    if leaf.key_id != key_id_of(key.public_key()):
-        raise KeyFileError(
-            f"{keys.signing_key}: not the key of {keys.signing_certificate}; give two files of "
-            "one folder"
-        )
-    return Signer(settings.party, leaf.key_id, key)
-
-
-def _verified(path: Path, root_der: bytes, party: str) -> SigningCertificate:
-    try:
-        leaf = verify_leaf(load_certificate_der(path), root_der)
-    except CertificateRefused as refused:
-        raise KeyFileError(f"{path}: {refused}") from None
-    if leaf.party != party:
-        raise KeyFileError(f"{path}: the certificate of {leaf.party}, not of {party}")
-    return leaf
-
-
-def _opening(path: Path) -> list[bytes]:
-    try:
-        return _OPENING.decode(path.read_bytes())
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError:
-        raise BadInput(f"{path}: holds no opening statements") from None

@@ -64,5 +64,3 @@ def reduced_fields(octets: bytes) -> dict[str, str | None]:
             fields["record_source"] = part.record.source
             fields["record_id"] = part.record.record_id
     return fields
-
-

@@ -58,9 +58,7 @@ class Registry(Struct, frozen=True):
 
     def with_revoked(self, key_id: str, number: int) -> "Registry":
         """Return the registry with one key revoked; a first revocation stands."""
-        return replace(
-            self, revoked=MappingProxyType({key_id: number, **self.revoked})
-        )
+        return replace(self, revoked=MappingProxyType({key_id: number, **self.revoked}))
 
 
 def first_registry(authority: SigningCertificate) -> Registry:

@@ -90,13 +90,19 @@ class Story:
             self._progress(now)
 
     async def _live_through(self, now: Instant, steps: list[Step]) -> Activities:
-        """Everything that happens at one instant, until time must pass for more."""
+        """Everything that happens at one instant, until time must pass for more.
+
+        What timers caused has arrived everywhere before the plan's steps are taken, so that the
+        two cannot overtake each other on one bus and not on the other.
+        """
         for _ in range(ROUNDS_PER_INSTANT_MAX):
             await self._network.tick(now)
             await self._bring_back(now)
-            while steps and steps[0].at <= now:
-                await self._take(steps.pop(0))
             activities = await self._quiet()
+            if steps and steps[0].at <= now:
+                while steps and steps[0].at <= now:
+                    await self._take(steps.pop(0))
+                activities = await self._quiet()
             if not _is_due(activities, now):
                 return activities
         message = f"the story goes round in circles at {instant_to_text(now)}"

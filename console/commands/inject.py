@@ -13,7 +13,7 @@ from bus.errors import BadInput
 from console.buses import BusChoice
 from console.commands.run import BrokerOption, BusOption, PkiOption, SeedOption, carried_out
 from console.rendering import visible
-from simulation.abuses import abuse_named
+from simulation.abuses import abuse_named, is_octets_file
 from simulation.aftermath import aftermath
 from simulation.runner import DEFAULT_SEED, RunRequest
 from simulation.scenario import Event, Scenario, load, span
@@ -73,9 +73,9 @@ def _events(
     count: int,
     of: str,
 ) -> list[Event]:
-    name = abuse if Path(abuse).is_file() else abuse_named(abuse).name
+    name = abuse if is_octets_file(abuse) else abuse_named(abuse).name
     first_hour = span(at) // 3_600_000
-    if not Path(abuse).is_file() and abuse_named(abuse).needs_earlier_alert and not of:
+    if not is_octets_file(abuse) and abuse_named(abuse).needs_earlier_alert and not of:
         of = _earlier_alert(story, source)
     return [
         Event(

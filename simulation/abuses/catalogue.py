@@ -70,16 +70,25 @@ def abuse_named(name: str) -> Abuse:
     raise BadInput(message)
 
 
+def is_octets_file(abuse: str) -> bool:
+    """Tell whether an abuse is a file of octets: what has an entry here never is one."""
+    known = {text for each in ABUSES for text in (each.abuse_id, each.name)}
+    try:
+        return abuse not in known and Path(abuse).is_file()
+    except OSError:
+        return False
+
+
 def check_abuses(plan: Plan) -> None:
     """Raise `BadInput` for a step whose abuse does not exist or lacks what it builds on."""
     for step in plan.steps:
-        if step.abuse and not Path(step.abuse).is_file():
+        if step.abuse and not is_octets_file(step.abuse):
             _abuse_of(step)
 
 
 def deeds_of(step: Step, tools: AbuseTools) -> list[Deed]:
     """Return what a step's abuse makes its member do; raise `BadInput` where it lacks something."""
-    if Path(step.abuse).is_file():
+    if is_octets_file(step.abuse):
         request = AbuseRequest(step.member, step.at, step.to, step.label, step.of)
         return octets.deeds(Path(step.abuse), request, tools)
     abuse = _abuse_of(step)
