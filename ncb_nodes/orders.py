@@ -175,7 +175,7 @@ def _amendment(turn: Turn, order: IssueAmendment) -> OrderDone:
         Draft(
             Amendment,
             tuple(first.addressees),
-            AlertClaims(Colour.RED, turn.registry.membership_number),
+            AlertClaims(_colour_of(first), turn.registry.membership_number),
             subject=f"{order.label}:{newest.hex()}",
             record=Version(key.source, key.record_id, newest),
             body=order.case_file,
@@ -244,6 +244,11 @@ def _repeat(turn: Turn, order: RepeatStatement) -> OrderDone:
         detail={"recipient": order.to},
     )
     return OrderDone(first.message_id, newest, key.record_id)
+
+
+def _colour_of(opening: Header) -> Colour:
+    """Return the colour of the diffusion that opened a record; amendments keep it."""
+    return opening.claims.colour if isinstance(opening, Diffusion) else Colour.RED
 
 
 def _not_issued(turn: Turn, message_type: str, key: RecordKey) -> OrderDone:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from bus.errors import BadInput
 from bus.instants import DAY, HOUR, MINUTE, Instant
+from bus.messages.alerts import Colour
 from ncb_nodes.receiving_policy import ReceivingPolicy
 from secretariat.review import ReviewSettings
 
@@ -63,6 +64,7 @@ class Alert(_Part, frozen=True):
     defect: Defect = Defect.NONE
     held_back: Mapping[str, str] = {}
     same_person_as: str = ""
+    colour: Colour = Colour.RED
 
 
 class Event(_Part, frozen=True):

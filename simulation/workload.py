@@ -116,6 +116,7 @@ class _Planner:
             label=alert.label,
             to=alert.to,
             case_file=self._case_file(truth, 1, alert.defect, at),
+            colour=alert.colour,
             held_back={
                 member: self._begins + span(until) for member, until in alert.held_back.items()
             },

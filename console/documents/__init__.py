@@ -6,27 +6,4 @@
 from pathlib import Path
 from typing import Final
 
-from console.documents.asyncapi import asyncapi_text
-
-
 FOLDER: Final = Path(__file__).resolve().parents[2] / "docs"
-
-
-def documents() -> dict[str, str]:
-    """Return the text of each generated document by its name in `docs/`."""
-    return {"asyncapi.json": asyncapi_text()}
-
-
-def stale(folder: Path = FOLDER) -> list[str]:
-    """Return the names of documents in a folder that are missing or say something else."""
-    return [
-        name
-        for name, text in documents().items()
-        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
-    ]
-
-
-def write(folder: Path = FOLDER) -> None:
-    """Write every document anew."""
-    for name, text in documents().items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from console.documents import FOLDER, stale, write
+from console.documents import FOLDER
+from console.documents.generated import stale, write
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -218,7 +218,12 @@ def _schemas() -> JsonObject:
     _, components = schema_components(forms, ref_template=_REFERENCE)
     named = {name: json_schema(form) for form, name in NAMED.items()}
     short = {name: _portable(components[name], named) for name in components}
-    short |= {name: _portable(schema, {}) for name, schema in named.items()}
+    referred_to = json.dumps(short)
+    short |= {
+        name: _portable(form, {})
+        for name, form in named.items()
+        if f'"{_reference(name)}"' in referred_to
+    }
     return {name: short[name] for name in sorted(short)}
 
 

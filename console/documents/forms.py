@@ -1,10 +1,10 @@
 """Closed forms in words: what a field may hold, and which forms a struct leads to."""
 
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import Enum
 from types import ModuleType
-from typing import Annotated, Any, Final, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from msgspec import Meta, Struct
 from msgspec.structs import fields
@@ -46,16 +46,16 @@ def in_words(form: Form) -> str:
         return _PLAIN[form]
     if isinstance(form, type) and issubclass(form, Struct | Enum):
         return f"`{form.__name__}`"
-    inner = get_args(form)
-    match get_origin(form):
-        case types.UnionType:
-            return " or ".join(in_words(option) for option in inner)
-        case origin if origin is list:
-            return f"list of {in_words(inner[0])}"
-        case origin if origin is dict:
-            return f"map of {in_words(inner[0])} to {in_words(inner[1])}"
-        case origin if origin is Annotated:
-            return in_words(inner[0]) + bounds(inner[1])
+    inner: tuple[Form, ...] = get_args(form)
+    origin: object = get_origin(form)
+    if origin in (types.UnionType, Union):
+        return " or ".join(in_words(option) for option in inner)
+    if origin is Annotated:
+        return in_words(inner[0]) + bounds(inner[1])
+    if origin is list:
+        return f"list of {in_words(inner[0])}"
+    if origin is dict:
+        return f"map of {in_words(inner[0])} to {in_words(inner[1])}"
     message = f"no words for {form}"
     raise TypeError(message)
 
@@ -87,21 +87,16 @@ def tag_of(form: type[Struct]) -> tuple[str, str] | None:
     return (str(config.tag_field), str(config.tag)) if config.tag_field else None
 
 
-def field_rows(form: type[Struct], without: Iterable[str] = ()) -> list[tuple[str, str]]:
+def field_rows(form: type[Struct]) -> list[tuple[str, str]]:
     """Return name and words for each field of a struct, the telling one first."""
     tag = tag_of(form)
     rows = [(tag[0], f'`"{tag[1]}"`')] if tag else []
-    left_out = set(without)
-    return rows + [
-        (field.encode_name, in_words(field.type))
-        for field in fields(form)
-        if field.encode_name not in left_out
-    ]
+    return rows + [(field.encode_name, in_words(field.type)) for field in fields(form)]
 
 
 def leads_to(form: Form) -> Iterator[type[Struct] | type[Enum]]:
     """Yield the structs and enumerations that a form needs explained, each once."""
-    seen: dict[type[Struct] | type[Enum], None] = {}
+    seen: dict[type[Struct | Enum], None] = {}
     waiting = [form]
     while waiting:
         current = waiting.pop(0)

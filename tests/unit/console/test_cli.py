@@ -109,6 +109,7 @@ STORY_FAULTS = [
     ('begins = "2024-03-04T00:00:00.000Z"', 'begins = "today"', "no UTC instant"),
     ("format_version = 1", "format_version = 9", "format version 9"),
     ('at = "3h"', 'at = "3h"\ndefect = "green"', "green"),
+    ('at = "3h"', 'at = "3h"\ncolour = "mauve"', "Invalid enum value 'mauve'"),
     ("[[alerts]]", "[[alerts", "line"),
     (
         "[[alerts]]",
