@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from traceback import walk_tb
 from types import TracebackType
-from typing import Any, Final, TextIO
+from typing import Any, Final, Protocol
 
 import msgspec
 import structlog
@@ -106,8 +106,18 @@ class Lines:
     debug = info = warning = warn = error = critical = exception = fatal = log = msg
 
 
+class TextSink(Protocol):
+    """Whatever takes text: a stream, or what stands for one."""
+
+    def write(self, text: str, /) -> object:
+        """Write a text."""
+
+    def flush(self) -> object:
+        """Pass on what was written."""
+
+
 def configure(
-    *, level: str = "info", file: Path | None = None, stream: TextIO | None = None
+    *, level: str = "info", file: Path | None = None, stream: TextSink | None = None
 ) -> None:
     """Log from `level` on to a file, or to a stream: standard error if none is given.
 
@@ -212,7 +222,7 @@ def _one_line(value: object) -> str:
     return printable[:_reason_characters_max]
 
 
-def _writes(stream: TextIO) -> Callable[[str], object]:
+def _writes(stream: TextSink) -> Callable[[str], object]:
     def write(line: str) -> None:
         stream.write(line)
         stream.flush()

@@ -6,9 +6,10 @@ from typing import Final
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
+from bus import log
 from bus.errors import I247Error
 from console.commands import compose, evidence, inject, network, processes, run, stories
-from console.rendering import say
+from console.rendering import StandardError, say
 
 INTERRUPTED: Final = 130
 BAD_INPUT: Final = 2
@@ -27,6 +28,7 @@ for group in (run, stories, inject, evidence, network, compose, processes):
 
 def main() -> None:
     """Run the command line; an error ends in one line and its own exit code."""
+    log.configure(level="warning", stream=StandardError())
     try:
         code = app(standalone_mode=False)
     except I247Error as error:

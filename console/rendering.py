@@ -1,5 +1,6 @@
 """What a person sees of a run. All text from messages is untrusted and made harmless here."""
 
+import io
 import sys
 import unicodedata
 from collections.abc import Mapping
@@ -33,6 +34,18 @@ def visible(text: str) -> str:
 def say(text: str) -> None:
     """Say one line on standard error."""
     ERRORS.print(Text(visible(text)), soft_wrap=True)
+
+
+class StandardError(io.TextIOBase):
+    """Whatever standard error is at the moment of writing: where logs go, never to the output."""
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Flush it."""
+        sys.stderr.flush()
 
 
 class Progress:
