@@ -12,7 +12,7 @@ from typing import Final
 from benchmarks.figures import Figure
 from bus.instants import HOUR
 from ncb_nodes.order_port import pack_order
-from simulation.embedded_network import EmbeddedNetwork
+from simulation.networks.embedded import EmbeddedNetwork
 from simulation.scenario import Alert, Scenario
 from simulation.workload import Step, plan
 

@@ -9,8 +9,8 @@ from typing import Final
 from benchmarks.figures import Figure
 from bus.identifiers import SECRETARIAT
 from simulation.broker.fetch import find_or_fetch
-from simulation.rabbitmq_network import RabbitMQNetwork
-from simulation.run_broker import PrivateBus
+from simulation.networks.rabbitmq import RabbitMQNetwork
+from simulation.networks.run_broker import PrivateBus
 from simulation.run_tools import abuse_tools
 from simulation.scenario import load
 from simulation.story import Story

@@ -9,8 +9,8 @@ from bus.errors import BadInput
 from bus.pki.keystore import PkiFolder
 from console.rendering import say
 from simulation.broker.server_tree import find_installed_tree
-from simulation.embedded_network import EmbeddedNetwork
-from simulation.network import Network
+from simulation.networks.embedded import EmbeddedNetwork
+from simulation.networks.network import Network
 from simulation.scenario import Scenario
 from simulation.workload import Plan
 
@@ -59,10 +59,10 @@ async def open_network(
     if bus is BusChoice.EMBEDDED:
         return await EmbeddedNetwork(scenario, planned, seed, time.monotonic_ns).start()
     # imported here: the embedded mode must not need what only POSIX has
-    from simulation.attached_network import AttachedNetwork  # noqa: PLC0415
     from simulation.broker.fetch import find_or_fetch  # noqa: PLC0415
-    from simulation.rabbitmq_network import RabbitMQNetwork  # noqa: PLC0415
-    from simulation.run_broker import GivenBus, PrivateBus  # noqa: PLC0415
+    from simulation.networks.attached import AttachedNetwork  # noqa: PLC0415
+    from simulation.networks.rabbitmq import RabbitMQNetwork  # noqa: PLC0415
+    from simulation.networks.run_broker import GivenBus, PrivateBus  # noqa: PLC0415
 
     if attach is not None:
         return await AttachedNetwork.attach(scenario, planned, seed, attach)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bus.instants import DAY, Instant
-from simulation.verdict import Judgement
+from simulation.judgement.verdict import Judgement
 from simulation.workload import Plan
 
 ERRORS: Final = Console(stderr=True, highlight=False)

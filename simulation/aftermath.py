@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from bus.instants import DAY, HOUR, Instant
-from simulation.evidence import Evidence
-from simulation.evidence_rows import HistoryRow
+from simulation.evidence.gathered import Evidence
+from simulation.evidence.rows import HistoryRow
 from simulation.story import Told
 
 

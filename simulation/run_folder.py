@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from bus.errors import BadInput, StoreUnreadable
 from bus.instants import Instant
+from simulation.evidence.store_copies import StoreCopy, copy_store
 from simulation.profiles.ledger import Deviation
 from simulation.scenario import Scenario
-from simulation.store_copies import StoreCopy, copy_store
 from simulation.story import IssuedVersion
 
 FORMAT_VERSION: Final = 1

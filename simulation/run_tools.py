@@ -5,7 +5,7 @@ from bus.messages.case_file import CaseFile
 from bus.registry import Registry
 from ncb_nodes.orders import expanded
 from simulation.abuses.deeds import AbuseRequest, AbuseTools
-from simulation.network import Network
+from simulation.networks.network import Network
 from simulation.persons import CaseFiles
 from simulation.scenario import Defect, Scenario
 from simulation.workload import Plan

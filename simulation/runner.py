@@ -10,17 +10,17 @@ from msgspec import Struct
 
 from bus.instants import Instant
 from simulation.abuses import check_abuses
-from simulation.evidence import Evidence, run_facts
-from simulation.evidence_reading import read_evidence
-from simulation.network import Network
+from simulation.evidence.gathered import Evidence, run_facts
+from simulation.evidence.reading import read_evidence
+from simulation.evidence.store_copies import StoreCopy
+from simulation.judgement.results import merged_history, results
+from simulation.judgement.verdict import Judgement, check_statements, judge
+from simulation.networks.network import Network
 from simulation.profiles import MemoryLedger, conduct_of
-from simulation.results import merged_history, results
 from simulation.run_folder import FORMAT_VERSION, RunFolder, RunRecord
 from simulation.run_tools import abuse_tools
 from simulation.scenario import Keep, Scenario
-from simulation.store_copies import StoreCopy
 from simulation.story import Story, Told
-from simulation.verdict import Judgement, check_statements, judge
 from simulation.workload import Plan, plan
 
 DEFAULT_SEED: Final = "1"

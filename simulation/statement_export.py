@@ -3,8 +3,8 @@
 from bus.envelope import Signature, SignedEnvelope, as_json
 from bus.errors import BadInput
 from bus.messages.catalogue import KINDS
+from simulation.evidence.store_copies import opened
 from simulation.run_folder import RunFolder
-from simulation.store_copies import opened
 
 _FIND = "SELECT message_type, payload, key_id, signature FROM {table} WHERE message_id = ?"
 

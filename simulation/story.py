@@ -16,7 +16,7 @@ from bus.instants import DAY, Instant, instant_to_text
 from ncb_nodes.order_port import pack_order, unpack_result
 from ncb_nodes.orders import AnyOrder, IssueAmendment, IssueDiffusion
 from simulation.abuses import AbuseTools, deeds_of
-from simulation.network import Network
+from simulation.networks.network import Network
 from simulation.scenario import Scenario
 from simulation.workload import Plan, Step
 

@@ -13,8 +13,8 @@ import typer
 from bus.errors import BadInput
 from console.commands.network import Members, chosen_members
 from console.rendering import say
-from simulation.compose_document import Owner
-from simulation.compose_files import ComposeRequest, write_compose_files
+from simulation.compose.document import Owner
+from simulation.compose.files import ComposeRequest, write_compose_files
 from simulation.runner import DEFAULT_SEED
 from simulation.scenario import load, shipped_names
 from simulation.workload import plan

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from console.rendering import say, show_run, visible
-from simulation.results import results
+from simulation.judgement.results import results
 from simulation.run_folder import RunFolder
 from simulation.runner import judged_again
 from simulation.statement_export import exported_statement

@@ -13,8 +13,8 @@ from functools import partial
 from bus import log
 from bus.instants import HOUR
 from simulation.broker.fetch import find_or_fetch
-from simulation.rabbitmq_network import RabbitMQNetwork
-from simulation.run_broker import PrivateBus
+from simulation.networks.rabbitmq import RabbitMQNetwork
+from simulation.networks.run_broker import PrivateBus
 from tests.acceptance.three_members import SEED, THREE_MEMBERS, planned
 
 NOBODY: frozenset[str] = frozenset()

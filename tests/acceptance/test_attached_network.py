@@ -16,10 +16,10 @@ from bus.definitions import definitions
 from bus.errors import BadInput
 from bus.pki.keystore import TlsFiles
 from bus.topology import network_topology
-from simulation.attached_network import LOG_FILE, STORE_FILE, AttachedNetwork
 from simulation.broker.private_broker import PrivateBroker
 from simulation.broker.server_tree import ServerTree
-from simulation.embedded_network import EmbeddedNetwork
+from simulation.networks.attached import LOG_FILE, STORE_FILE, AttachedNetwork
+from simulation.networks.embedded import EmbeddedNetwork
 from tests.acceptance.three_members import SEED, THREE_MEMBERS, planned, tell
 from tests.unit.simulation.compose_sample import write_network
 
@@ -30,7 +30,7 @@ END_SECONDS_MAX = 15
 PARTIES = {
     "IPSG": "secretariat",
     "XA": "ncb_nodes",
-    "XB": "simulation.hosted_node",
+    "XB": "simulation.networks.hosted_node",
     "XC": "ncb_nodes",
 }
 
@@ -81,7 +81,7 @@ def parties(network: Path, broker: PrivateBroker, tmp_path: Path) -> Iterator[No
 def environment(party: str, data: Path) -> Mapping[str, str]:
     """Return what a process is told where no volume is mounted."""
     paths = {"I247_STORE": STORE_FILE, "I247_LOG_FILE": LOG_FILE}
-    if PARTIES[party] == "simulation.hosted_node":
+    if PARTIES[party] == "simulation.networks.hosted_node":
         paths["I247_LEDGER"] = "ledger.jsonl"
     return os.environ | {name: str(data / file) for name, file in paths.items()}
 

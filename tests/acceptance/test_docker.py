@@ -14,8 +14,8 @@ from typing import Any, Final
 import pytest
 from msgspec import Struct
 
+from simulation.evidence.store_copies import opened
 from simulation.run_folder import RunFolder
-from simulation.store_copies import opened
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 

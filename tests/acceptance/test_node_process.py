@@ -27,7 +27,7 @@ from bus.transport.amqp import AmqpTransport
 from ncb_nodes.order_port import pack_order
 from ncb_nodes.orders import IssueMessage
 from simulation.broker.private_broker import PrivateBroker
-from simulation.network_files import NetworkFiles, lay_out, write_settings, write_trust
+from simulation.networks.files import NetworkFiles, lay_out, write_settings, write_trust
 from tests.acceptance.frozen_proxy import FreezingProxy
 from tests.acceptance.three_members import (
     MEMORY_KIBIBYTES_MAX,

@@ -28,12 +28,12 @@ from ncb_nodes.orders import IssueMessage
 from simulation.broker.private_broker import PrivateBroker
 from simulation.broker.server_tree import ServerTree
 from simulation.cast import validity
-from simulation.counters import Activities
-from simulation.embedded_network import EmbeddedNetwork
+from simulation.evidence.store_copies import opened
+from simulation.networks.counters import Activities
+from simulation.networks.embedded import EmbeddedNetwork
+from simulation.networks.rabbitmq import RabbitMQNetwork
+from simulation.networks.run_broker import GivenBus, PrivateBus
 from simulation.profiles import DeviationKind
-from simulation.rabbitmq_network import RabbitMQNetwork
-from simulation.run_broker import GivenBus, PrivateBus
-from simulation.store_copies import opened
 from tests.acceptance.three_members import (
     MEMORY_KIBIBYTES_MAX,
     SEED,
@@ -223,7 +223,7 @@ async def test_each_party_is_a_small_process_of_its_own(
     assert modules == {
         "IPSG": "secretariat",
         "XA": "ncb_nodes",
-        "XB": "simulation.hosted_node",
+        "XB": "simulation.networks.hosted_node",
         "XC": "ncb_nodes",
     }
     assert max(memory.values()) < MEMORY_KIBIBYTES_MAX

@@ -10,8 +10,8 @@ import pytest
 from msgspec import Struct
 
 from simulation.broker.server_tree import ServerTree
+from simulation.evidence.store_copies import opened
 from simulation.run_folder import RunFolder
-from simulation.store_copies import opened
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(240)]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -31,6 +32,18 @@ def _run(*command: str | Path, folder: Path) -> str:
     return done.stdout
 
 
+def _copied(source: Path) -> Path:
+    """Copy what git tracks, so that nothing is built in the checkout or from its leavings."""
+    listed = _run(
+        "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder=_ROOT
+    )
+    for name in filter(None, listed.split("\0")):
+        if (_ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_ROOT / name, source / name)
+    return source
+
+
 @pytest.mark.timeout(300)
 def test_wheel_in_an_empty_environment_runs_first_light_from_an_empty_folder(
     tmp_path: Path,
@@ -38,10 +51,11 @@ def test_wheel_in_an_empty_environment_runs_first_light_from_an_empty_folder(
     """Scenarios and all packages are in the wheel, and nothing of the checkout is needed."""
     wheels, home, empty = tmp_path / "wheels", tmp_path / "venv", tmp_path / "empty"
     empty.mkdir()
+    source = _copied(tmp_path / "source")
     constraints = _ROOT / "constraints.txt"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "-q")
     build = ("wheel", "--no-deps", "--wheel-dir", wheels)
-    _run(*pip, *build, "--constraint", constraints, _ROOT, folder=tmp_path)
+    _run(*pip, *build, "--constraint", constraints, source, folder=tmp_path)
     [wheel] = wheels.glob("i247_sim-*.whl")
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"

@@ -21,11 +21,11 @@ from msgspec import Struct
 
 from bus.instants import HOUR
 from secretariat.review import ReviewSettings
-from simulation.network import Network
+from simulation.evidence.store_copies import opened
+from simulation.networks.network import Network
 from simulation.profiles import Deviation
 from simulation.run_tools import abuse_tools
 from simulation.scenario import Alert, Defect, Event, Scenario
-from simulation.store_copies import opened
 from simulation.story import IssuedVersion, Story
 from simulation.workload import Plan, plan
 

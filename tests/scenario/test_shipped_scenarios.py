@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from simulation.checkers import CHECKERS
-from simulation.checkers.finding import CheckerResult
-from simulation.evidence import Evidence
+from simulation.evidence.gathered import Evidence
+from simulation.judgement.checkers import CHECKERS
+from simulation.judgement.checkers.finding import CheckerResult
+from simulation.judgement.verdict import Verdict, judge
 from simulation.run_folder import RunFolder
 from simulation.scenario import Keep, load, shipped_names
-from simulation.verdict import Verdict, judge
 from tests.scenario.told import finished
 
 RESULT_KEYS = {

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from simulation.embedded_network import EmbeddedNetwork
-from simulation.evidence import Evidence
+from simulation.evidence.gathered import Evidence
+from simulation.judgement.verdict import Judgement
+from simulation.networks.embedded import EmbeddedNetwork
 from simulation.runner import Narrator, RunRequest, run
 from simulation.scenario import Keep, Scenario
-from simulation.verdict import Judgement
 from simulation.workload import plan
 
 SILENT = Narrator(lambda _: None, lambda _, __: None)

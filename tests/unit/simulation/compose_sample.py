@@ -9,8 +9,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from simulation.compose_document import Owner
-from simulation.compose_files import ComposeRequest, write_compose_files
+from simulation.compose.document import Owner
+from simulation.compose.files import ComposeRequest, write_compose_files
 from simulation.scenario import load
 from simulation.workload import plan
 

@@ -27,14 +27,14 @@ from bus.messages import codec
 from ncb_nodes.orders import IssueDiffusion
 from ncb_nodes.receiving_policy import ActsOn, ReceivingPolicy
 from secretariat.review import ReviewSettings
-from simulation.checkers import CHECKERS
-from simulation.embedded_network import EmbeddedNetwork
-from simulation.evidence import Evidence, RunFacts, run_facts
-from simulation.evidence_reading import read_evidence
+from simulation.evidence.gathered import Evidence, RunFacts, run_facts
+from simulation.evidence.reading import read_evidence
+from simulation.evidence.store_copies import StoreCopy
+from simulation.judgement.checkers import CHECKERS
+from simulation.networks.embedded import EmbeddedNetwork
 from simulation.profiles.ledger import Deviation
 from simulation.run_tools import abuse_tools
 from simulation.scenario import Alert, Defect, Event, Scenario
-from simulation.store_copies import StoreCopy
 from simulation.story import Story
 from simulation.workload import Plan, plan
 

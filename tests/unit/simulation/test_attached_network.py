@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bus.errors import BadInput, BrokerUnavailable
-from simulation.attached_network import AttachedNetwork, NetworkFolder, story_digest
+from simulation.networks.attached import AttachedNetwork, NetworkFolder, story_digest
 from simulation.scenario import load
 from simulation.workload import plan
 from tests.unit.simulation.compose_sample import SEED, STORY, write_network

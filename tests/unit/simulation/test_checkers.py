@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from bus.verification import CLOCK_SKEW_MAX
 from ncb_nodes.receiving_policy import ReceivingPolicy
 from secretariat.review import ReviewSettings
-from simulation.checkers import CHECKERS
-from simulation.evidence_trust import Trustees
+from simulation.evidence.trust import Trustees
+from simulation.judgement.checkers import CHECKERS
 from simulation.scenario import Event
 from tests.unit.simulation.small_run import (
     DAY,

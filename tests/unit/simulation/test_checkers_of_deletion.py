@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from bus.messages.retraction import RetractionReceipt
 from ncb_nodes.receiving_policy import ReceivingPolicy
-from simulation.checkers import CHECKERS, effects_once
+from simulation.judgement.checkers import CHECKERS, effects_once
 from simulation.scenario import Event
 from tests.unit.simulation.small_run import (
     SMALL,

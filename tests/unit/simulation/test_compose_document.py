@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from simulation.compose_document import (
+from simulation.compose.document import (
     Owner,
     PartyService,
     compose_document,
@@ -15,7 +15,7 @@ from simulation.compose_document import (
 PARTIES = [
     PartyService("IPSG", "secretariat"),
     PartyService("NO", "ncb_nodes"),
-    PartyService("XA", "simulation.hosted_node"),
+    PartyService("XA", "simulation.networks.hosted_node"),
 ]
 DOCUMENT = compose_document(PARTIES, ["first_light", "--seed", "a$b"], Owner(1000, 1001))
 SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
@@ -74,7 +74,7 @@ def test_runner_is_told_the_story_and_a_dollar_stays_a_dollar() -> None:
     [
         ("IPSG", False, "secretariat"),
         ("XA", False, "ncb_nodes"),
-        ("XA", True, "simulation.hosted_node"),
+        ("XA", True, "simulation.networks.hosted_node"),
     ],
 )
 def test_party_runs_the_module_of_its_role(party: str, has_profile: bool, module: str) -> None:  # noqa: FBT001

@@ -17,7 +17,7 @@ from bus.settings import load_settings
 from console.commands.compose import compose
 from ncb_nodes.process import NodeSettings
 from secretariat.process import SecretariatSettings
-from simulation.attached_network import NetworkFolder
+from simulation.networks.attached import NetworkFolder
 from simulation.scenario import load
 from tests.unit.simulation.compose_sample import STORY, compose_request, write_network
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from bus.host import Activity
-from simulation.counters import to_reach, uncounted_queues, under_way, who_is_not_quiet
+from simulation.networks.counters import to_reach, uncounted_queues, under_way, who_is_not_quiet
 
 NOTHING = Activity(0, {}, {}, pending=False, parked=(), next_due=None, open_work=0)
 DATA, STATEMENTS = "i247.data.XB", "i247.statements.XB"

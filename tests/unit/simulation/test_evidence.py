@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bus.errors import StoreUnreadable
-from simulation.checkers import CHECKERS
-from simulation.evidence_reading import read_evidence
-from simulation.store_copies import StoreCopy, copy_store, opened
+from simulation.evidence.reading import read_evidence
+from simulation.evidence.store_copies import StoreCopy, copy_store, opened
+from simulation.judgement.checkers import CHECKERS
 from tests.unit.simulation.small_run import SmallRun, found, sql
 
 

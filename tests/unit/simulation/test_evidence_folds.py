@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from bus.standing import NOTHING_KNOWN, Standing
 from bus.storage.records import RecordKey
-from simulation.evidence import Evidence
-from simulation.evidence_folds import Replay, network_standings
-from simulation.evidence_rows import HistoryRow
+from simulation.evidence.folds import Replay, network_standings
+from simulation.evidence.gathered import Evidence
+from simulation.evidence.rows import HistoryRow
 from tests.unit.simulation.small_run import DAY, SmallRun
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from simulation.canaries import canaries_of
-from simulation.canary_search import CanarySearch
-from simulation.residual_scan import (
+from simulation.evidence.store_copies import StoreCopy, copy_store, page_bytes
+from simulation.residue.canary_search import CanarySearch
+from simulation.residue.scan import (
     DeadCanary,
     ScanResult,
     Sighting,
@@ -20,7 +21,6 @@ from simulation.residual_scan import (
     SurfaceKind,
     scan,
 )
-from simulation.store_copies import StoreCopy, copy_store, page_bytes
 
 CANARIES = canaries_of("7")
 DEAD = CANARIES.of_version("gone", 1)

@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from ncb_nodes.receiving_policy import ActsOn, ReceivingPolicy
-from simulation.exposure import exposure
-from simulation.figures import (
+from simulation.judgement.exposure import exposure
+from simulation.judgement.figures import (
     actions_on_rejected,
     counts,
     nearest_rank,
@@ -17,9 +17,9 @@ from simulation.figures import (
     refusals,
     retraction_latency,
 )
-from simulation.results import merged_history, results, trace_digest
+from simulation.judgement.results import merged_history, results, trace_digest
+from simulation.judgement.verdict import judge
 from simulation.scenario import Event
-from simulation.verdict import judge
 from tests.unit.simulation.small_run import DAY, HOUR, SMALL, SmallRun, insertion, run_story
 
 KEYS = [

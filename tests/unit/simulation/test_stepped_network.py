@@ -12,7 +12,7 @@ from bus.host import Activity, Injection
 from bus.identifiers import QueueKind
 from bus.instants import Instant
 from bus.storage.history import HistoryRow
-from simulation.stepped_network import SteppedParties
+from simulation.networks.stepped import SteppedParties
 from tests.unit.simulation.test_counters import DATA, NOTHING
 
 NOBODY: frozenset[str] = frozenset()

@@ -5,12 +5,12 @@ from msgspec.structs import replace
 
 from bus.errors import BadInput
 from ncb_nodes.receiving_policy import ReceivingPolicy
-from simulation.checkers import CHECKERS, Checker, CheckerResult, Violation
-from simulation.evidence import Evidence
+from simulation.evidence.gathered import Evidence
+from simulation.evidence.store_copies import StoreCopy
+from simulation.judgement.checkers import CHECKERS, Checker, CheckerResult, Violation
+from simulation.judgement.verdict import Judgement, Verdict, judge, worst
 from simulation.profiles.ledger import Deviation, DeviationKind
 from simulation.scenario import PlantedViolation, Scenario
-from simulation.store_copies import StoreCopy
-from simulation.verdict import Judgement, Verdict, judge, worst
 from tests.unit.simulation.small_run import SMALL, SmallRun, run_story, sql
 
 LIES = ("treasurer", "birth date", "late to one")

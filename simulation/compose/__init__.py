@@ -1,0 +1,1 @@
+"""A network in containers: the Compose file, and the folders that it mounts."""

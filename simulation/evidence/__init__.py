@@ -1,0 +1,1 @@
+"""What a run leaves behind for its judges, read from copies of stores."""

@@ -1,0 +1,1 @@
+"""Running a network: embedded, over RabbitMQ with a process a party, or attached to containers."""
