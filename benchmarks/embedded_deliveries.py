@@ -13,8 +13,9 @@ from benchmarks.figures import Figure
 from bus.instants import HOUR
 from ncb_nodes.order_port import pack_order
 from simulation.networks.embedded import EmbeddedNetwork
+from simulation.plan import Step
 from simulation.scenario import Alert, Scenario
-from simulation.workload import Step, plan
+from simulation.workload import plan
 
 MEMBERS: Final = 196
 WARM_UP_DIFFUSIONS: Final = 196

@@ -27,8 +27,9 @@ from ncb_nodes.receiving_policy import ReceivingPolicy
 from simulation.broker.fetch import find_or_fetch
 from simulation.broker.private_broker import PrivateBroker
 from simulation.cast import Trust, identity_of, joined, opening_trust, signer_of, validity
+from simulation.plan import Plan
 from simulation.scenario import Alert, Scenario
-from simulation.workload import Plan, plan
+from simulation.workload import plan
 
 MESSAGES: Final = 1_500
 ROUNDS: Final = 3

@@ -11,8 +11,8 @@ from console.rendering import say
 from simulation.broker.server_tree import find_installed_tree
 from simulation.networks.embedded import EmbeddedNetwork
 from simulation.networks.network import Network
+from simulation.plan import Plan
 from simulation.scenario import Scenario
-from simulation.workload import Plan
 
 
 class BusChoice(StrEnum):

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bus.instants import DAY, Instant
 from simulation.judgement.verdict import Judgement
-from simulation.workload import Plan
+from simulation.plan import Plan
 
 ERRORS: Final = Console(stderr=True, highlight=False)
 _STYLES: Final = {"valid": "green", "invalid": "red", "unknown": "yellow"}

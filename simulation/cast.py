@@ -17,9 +17,9 @@ from bus.statements import Signer
 from bus.verification import EnvelopeCache
 from ncb_nodes.duties import BureauDuties
 from secretariat.duties import SecretariatConfig, SecretariatDuties
+from simulation.plan import Plan
 from simulation.profiles import DeviationLedger, conduct_of
 from simulation.scenario import Scenario
-from simulation.workload import Plan
 
 VALIDITY_MARGIN: Instant = 30 * DAY
 """Signing leaves are valid from this long before a story until this long after it."""

@@ -7,8 +7,8 @@ from ncb_nodes.orders import expanded
 from simulation.abuses.deeds import AbuseRequest, AbuseTools
 from simulation.networks.network import Network
 from simulation.persons import CaseFiles
+from simulation.plan import Plan
 from simulation.scenario import Defect, Scenario
-from simulation.workload import Plan
 
 
 def abuse_tools(scenario: Scenario, plan: Plan, seed: str, network: Network) -> AbuseTools:

@@ -16,12 +16,13 @@ from simulation.evidence.store_copies import StoreCopy
 from simulation.judgement.results import merged_history, results
 from simulation.judgement.verdict import Judgement, check_statements, judge
 from simulation.networks.network import Network
+from simulation.plan import Plan
 from simulation.profiles import MemoryLedger, conduct_of
 from simulation.run_folder import FORMAT_VERSION, RunFolder, RunRecord
 from simulation.run_tools import abuse_tools
 from simulation.scenario import Keep, Scenario
 from simulation.story import Story, Told
-from simulation.workload import Plan, plan
+from simulation.workload import plan
 
 DEFAULT_SEED: Final = "1"
 

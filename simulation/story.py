@@ -17,8 +17,8 @@ from ncb_nodes.order_port import pack_order, unpack_result
 from ncb_nodes.orders import AnyOrder, IssueAmendment, IssueDiffusion
 from simulation.abuses import AbuseTools, deeds_of
 from simulation.networks.network import Network
+from simulation.plan import Plan, Step
 from simulation.scenario import Scenario
-from simulation.workload import Plan, Step
 
 ROUNDS_PER_INSTANT_MAX: Final = 100
 """Rounds of ticks at one instant; a story that needs more goes round in circles."""

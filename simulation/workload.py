@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-from msgspec import Struct
-
 from bus.errors import BadInput
 from bus.identifiers import IdentifierSource
 from bus.instants import DAY, HOUR, Instant, instant_from_text
@@ -21,8 +19,10 @@ from ncb_nodes.orders import (
     RepeatStatement,
 )
 from secretariat.screening import person_key
-from simulation.canaries import Canaries, canaries_of
+from simulation.abuses.catalogue import abuse_named, is_octets_file
+from simulation.canaries import canaries_of
 from simulation.persons import CaseFiles
+from simulation.plan import Plan, Step, Truth
 from simulation.scenario import Alert, Background, Defect, Event, Scenario, span
 
 K = TypeVar("K")
@@ -33,41 +33,6 @@ _CLOSING_DEFECTS: Final = frozenset(
 )
 _CLOSING_DAYS: Final = 3
 """Days after which an earlier case of the same source has surely been decided."""
-
-
-class Truth(Struct, frozen=True):
-    """What the run knows of an alert and its parties do not."""
-
-    label: str
-    source: str
-    subject: str
-    defect: Defect
-    at: Instant
-
-
-class Step(Struct, frozen=True):
-    """Something that a member is told to do at an instant."""
-
-    at: Instant
-    member: str
-    label: str
-    order: AnyOrder | None = None
-    away_until: Instant | None = None
-    abuse: str = ""
-    of: str = ""
-    to: tuple[str, ...] = ()
-
-
-class Plan(Struct, frozen=True):
-    """All that will happen in a run, in order, with the truth about it."""
-
-    begins: Instant
-    ends: Instant
-    steps: Sequence[Step]
-    truths: Mapping[str, Truth]
-    refugees: Mapping[str, list[str]]
-    matching_key: bytes
-    canaries: Canaries
 
 
 def plan(scenario: Scenario, seed: str) -> Plan:
@@ -106,12 +71,9 @@ class _Planner:
         )
 
     def _alert_step(self, alert: Alert) -> Step:
-        if alert.label in self._truths:
-            message = f"scenario {self._scenario.name}: label {alert.label!r} is used twice"
-            raise BadInput(message)
         at = self._begins + span(alert.at)
         truth = Truth(alert.label, alert.source, self._subject(alert), alert.defect, at)
-        self._truths[alert.label] = truth
+        self._enter(truth)
         order = IssueDiffusion(
             label=alert.label,
             to=alert.to,
@@ -122,6 +84,16 @@ class _Planner:
             },
         )
         return Step(at, alert.source, alert.label, order)
+
+    def _enter(self, truth: Truth) -> None:
+        """Keep the truth of an alert; a refugee's status is known to the secretariat as well."""
+        if truth.label in self._truths:
+            message = f"scenario {self._scenario.name}: label {truth.label!r} is used twice"
+            raise BadInput(message)
+        self._truths[truth.label] = truth
+        if truth.defect is Defect.REFUGEE:
+            key = person_key(self._matching_key, self._person(truth))
+            self._refugees.setdefault(key, set()).add(truth.source)
 
     def _subject(self, alert: Alert) -> str:
         if not alert.same_person_as:
@@ -137,9 +109,6 @@ class _Planner:
 
     def _case_file(self, truth: Truth, version: int, defect: Defect, at: Instant) -> CaseFile:
         person = self._person(truth)
-        if defect is Defect.REFUGEE:
-            key = person_key(self._matching_key, person)
-            self._refugees.setdefault(key, set()).add(truth.source)
         if defect is Defect.REQUIRED_DATA_MISSING:
             person = Person(
                 person.family_name, person.forename, None, person.sex, [], person.identity_number
@@ -195,9 +164,12 @@ class _Planner:
                 return RepeatStatement(label=truth.label, to=event.to[0])
 
     def _abuse_step(self, event: Event, at: Instant) -> Step:
-        """An abuse enters an alert of its own into the truth."""
+        """An abuse enters an alert of its own into the truth, and what the truth demands."""
         subject = self._truths[event.of].subject if event.of in self._truths else event.label
-        self._truths[event.label] = Truth(event.label, event.member, subject, Defect.NONE, at)
+        known = not is_octets_file(event.abuse)
+        defect = abuse_named(event.abuse).truth if known else Defect.NONE
+        truth = Truth(event.label, event.member, subject, defect, at)
+        self._enter(truth)
         return Step(at, event.member, event.label, abuse=event.abuse, of=event.of, to=event.to)
 
     def _known_member(self, member: str) -> None:

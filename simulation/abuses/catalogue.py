@@ -9,11 +9,12 @@ from msgspec import Struct
 from bus.errors import BadInput
 from simulation.abuses import forged_signature, octets, refugee, rejected_record_sent_again
 from simulation.abuses.deeds import AbuseRequest, AbuseTools, Deed
-from simulation.workload import Plan, Step
+from simulation.plan import Plan, Step
+from simulation.scenario import Defect
 
 
 class Abuse(Struct, frozen=True):
-    """One entry. `expected` says what the network makes of it."""
+    """One entry. `truth` is what it hides; `expected` is what the network makes of it."""
 
     abuse_id: str
     name: str
@@ -22,6 +23,7 @@ class Abuse(Struct, frozen=True):
     expected: str
     lesson: str
     deeds: Callable[[AbuseRequest, AbuseTools], list[Deed]]
+    truth: Defect = Defect.NONE
     needs_earlier_alert: bool = False
 
 
@@ -45,6 +47,7 @@ ABUSES: Final[tuple[Abuse, ...]] = (
         "A valid signature proves origin and not compliance. Until the retraction has reached "
         "the last holder, the data do harm.",
         refugee.deeds,
+        truth=Defect.REFUGEE,
     ),
     Abuse(
         "C-02",
@@ -55,6 +58,7 @@ ABUSES: Final[tuple[Abuse, ...]] = (
         "Deleted data may come back in another envelope. The list of closed cases must outlive "
         "the data, and recognise the person.",
         rejected_record_sent_again.deeds,
+        truth=Defect.COOPERATION_CLOSED,
         needs_earlier_alert=True,
     ),
 )

@@ -63,8 +63,8 @@ from simulation.networks.attached import (
     story_digest,
 )
 from simulation.networks.files import toml_lines
+from simulation.plan import Plan
 from simulation.scenario import Scenario
-from simulation.workload import Plan
 
 _CONTROL_CERTIFICATE: Final = "control.pem"
 _CONTROL_KEY: Final = "control.key"

@@ -26,10 +26,10 @@ from simulation.evidence.folds import (
 )
 from simulation.evidence.rows import SignedStatement, StoreEvidence
 from simulation.evidence.trust import Trustees
+from simulation.plan import Plan
 from simulation.residue.scan import NOTHING_SCANNED, ScanResult
 from simulation.scenario import Scenario
 from simulation.story import IssuedVersion
-from simulation.workload import Plan
 
 
 class RunFacts(Struct, frozen=True):

@@ -39,10 +39,10 @@ from simulation.networks.counters import Activities
 from simulation.networks.network import ControlPort
 from simulation.networks.run_broker import GivenBroker, GivenBus
 from simulation.networks.stepped import SteppedParties
+from simulation.plan import Plan
 from simulation.profiles import Deviation
 from simulation.profiles.ledger import read_ledger
 from simulation.scenario import Scenario
-from simulation.workload import Plan
 
 FORMAT_VERSION: Final = 1
 STORE_FILE: Final = "store.sqlite"

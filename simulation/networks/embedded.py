@@ -23,9 +23,9 @@ from simulation.cast import (
 )
 from simulation.evidence.store_copies import StoreCopy
 from simulation.networks.network import ControlPort
+from simulation.plan import Plan
 from simulation.profiles import Deviation, MemoryLedger
 from simulation.scenario import Scenario
-from simulation.workload import Plan
 
 
 class EmbeddedNetwork:

@@ -25,10 +25,10 @@ from bus.pki.keystore import (
 from bus.settings import FORMAT_VERSION
 from simulation.cast import Trust, opening_trust, signer_of, validity
 from simulation.evidence.store_copies import StoreCopy, copy_store
+from simulation.plan import Plan
 from simulation.profiles import Deviation
 from simulation.profiles.ledger import read_ledger
 from simulation.scenario import Scenario
-from simulation.workload import Plan
 
 socket_path_characters_max: Final = 100
 """The system takes a few more, and not the same number everywhere."""

@@ -29,9 +29,9 @@ from simulation.networks.network import ControlPort
 from simulation.networks.party_process import PartyProcess
 from simulation.networks.run_broker import GivenBus, PrivateBus, RunBroker, open_broker
 from simulation.networks.stepped import SteppedParties, quiet_seconds_max
+from simulation.plan import Plan
 from simulation.profiles import Deviation
 from simulation.scenario import Scenario
-from simulation.workload import Plan
 
 _NANOSECONDS_PER_MILLISECOND: Final = 1_000_000
 _LOOKS: Final = 10

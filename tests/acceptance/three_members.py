@@ -23,11 +23,12 @@ from bus.instants import HOUR
 from secretariat.review import ReviewSettings
 from simulation.evidence.store_copies import opened
 from simulation.networks.network import Network
+from simulation.plan import Plan
 from simulation.profiles import Deviation
 from simulation.run_tools import abuse_tools
 from simulation.scenario import Alert, Defect, Event, Scenario
 from simulation.story import IssuedVersion, Story
-from simulation.workload import Plan, plan
+from simulation.workload import plan
 
 SEED: Final = "7"
 GONE_SECONDS_MAX: Final = 15.0

@@ -214,6 +214,20 @@ def test_injected_forgery_is_shown_at_every_node(terminal: Terminal, tmp_path: P
     assert ended.out.count("signature_invalid") == 4
 
 
+def test_injected_refugee_is_rejected_under_article_2_and_deleted(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    """The abuse brings its hidden truth along: the secretariat knows of the person's status."""
+    (tmp_path / "story.toml").write_text(STORY)
+    ended = terminal.i247(
+        "inject", "refugee", "--source", "XA", "--into", "story.toml", "--at", "6h"
+    )
+    assert ended.code == 0, ended.err
+    shown = " ".join(ended.out.split())
+    assert "case decided (rejected:art2)" in shown
+    assert "receipt signed (deleted)" in shown
+
+
 def test_file_of_octets_is_injected_as_it_is(terminal: Terminal, tmp_path: Path) -> None:
     """Whatever octets a tester brings end in a quarantine with their reason."""
     (tmp_path / "story.toml").write_text(STORY)

@@ -32,11 +32,12 @@ from simulation.evidence.reading import read_evidence
 from simulation.evidence.store_copies import StoreCopy
 from simulation.judgement.checkers import CHECKERS
 from simulation.networks.embedded import EmbeddedNetwork
+from simulation.plan import Plan
 from simulation.profiles.ledger import Deviation
 from simulation.run_tools import abuse_tools
 from simulation.scenario import Alert, Defect, Event, Scenario
 from simulation.story import Story
-from simulation.workload import Plan, plan
+from simulation.workload import plan
 
 SEED: Final = "7"
 HOUR: Final = 3_600_000
