@@ -226,8 +226,9 @@ def check_scheme(opened: OpenedEnvelope, registry: Registry) -> None:
 
     Those hold no personal data, and are read before anybody has a key to seal to.
     """
-    plain = isinstance(opened.envelope.attachment, Plain)
-    if registry.sealed and plain and opened.statement.source != AUTHORITY:
+    if not registry.sealed or opened.statement.source == AUTHORITY:
+        return
+    if isinstance(opened.envelope.attachment, Plain):
         raise EnvelopeRefused(refusals.ATTACHMENT_SCHEME_FORBIDDEN)
 
 

@@ -70,7 +70,7 @@ def traces(folder: Path) -> list[str]:
         except OSError:
             continue
         if needle in told:
-            found.append(f"{process.name}: {told[:80]!r}")
+            found.append(f"{process.name}: {told[:1_000]!r}")
     return found
 
 

@@ -161,7 +161,7 @@ class Rogue:
         """Return the header of a diffusion that opens a record."""
         record = {"source": self.code, "record_id": self.record_id(), "statement_digest": None}
         claims = {"colour": "red", "membership_number": 1}
-        return self.header("diffusion", [to, "IPSG"], claims, record=record, **fields)
+        return self.header("diffusion", [to, "IPSG"], claims, record=record) | fields
 
     def sign(
         self,

@@ -232,7 +232,11 @@ FORGERIES: Final[dict[str, tuple[str, Forgery]]] = {
     "a day that does not exist": ("field_malformed", _header(issued_at="2024-02-30T00:00:00.000Z")),
     "addressees out of order": (
         "addressees_malformed",
-        _mine(lambda gang: gang.me.diffusion(gang.victim, addressees=[gang.victim, "IPSG"])),
+        _mine(
+            lambda gang: gang.me.diffusion(
+                gang.victim, addressees=sorted([gang.victim, "IPSG"], reverse=True)
+            )
+        ),
     ),
     "no copy for the secretariat": (
         "secretariat_not_addressed",
@@ -281,15 +285,15 @@ FORGERIES: Final[dict[str, tuple[str, Forgery]]] = {
             }
         ),
     ),
-    "a statement from tomorrow": (
+    "a statement from an hour later": (
         "issued_in_future",
-        _mine(lambda gang: gang.me.diffusion(gang.victim, issued_at=gang.me.time(days=1))),
+        _mine(lambda gang: gang.me.diffusion(gang.victim, issued_at=gang.me.time(hours=1))),
     ),
     "a statement that has expired": (
         "expired",
         _mine(
             lambda gang: gang.me.diffusion(
-                gang.victim, issued_at=gang.me.time(days=-2), expires_at=gang.me.time(days=-1)
+                gang.victim, issued_at=gang.me.time(hours=-2), expires_at=gang.me.time(hours=-1)
             )
         ),
     ),

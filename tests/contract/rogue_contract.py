@@ -86,5 +86,5 @@ class RogueContract:
         valid = [by_me(stage, gang.me.diffusion(gang.victim, f"FINE-{n}")) for n in range(5)]
         mixed = [each for pair in zip(forged[:5], valid, strict=True) for each in pair]
         await stage.perform(*mixed, *forged[5:])
-        assert refused(stage.node) == [code for code, _ in FORGERIES.values()]
+        assert sorted(refused(stage.node)) == sorted(code for code, _ in FORGERIES.values())
         assert outcomes(stage.node, "diffusion") == ["applied"] * 5

@@ -32,7 +32,8 @@ from tests.acceptance.rogue_client import Definitions, Page, Rogue
 from tests.acceptance.rogue_forgeries import Attempt, Gang
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
-PAGE: Final = Page(REPOSITORY / "docs" / "protocol.md")
+PAGE_PATH: Final = REPOSITORY / "docs" / "protocol.md"
+PAGE: Final = Page(PAGE_PATH)
 SEED: Final = "rogue"
 
 Publish = Callable[[str, str, str, bytes], Awaitable[str]]
@@ -71,11 +72,11 @@ class Scene(Struct, frozen=True):
     def gang(self) -> Gang:
         """Load the rogue's keys from their files."""
         me, other, expired, revoked, victim = self.cast.codes
-        rogues = [
-            Rogue.from_files(self.pki.path, code, self.moment)
-            for code in (me, other, expired, revoked)
-        ]
-        return Gang(*rogues, victim)
+
+        def rogue(code: str) -> Rogue:
+            return Rogue.from_files(self.pki.path, code, self.moment)
+
+        return Gang(rogue(me), rogue(other), rogue(expired), rogue(revoked), victim)
 
     def node(self, party: str, duties: Duties | None = None) -> Participant:
         """Return a party of ours that has taken up the opening statements and one revocation."""
