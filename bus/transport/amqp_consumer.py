@@ -40,6 +40,8 @@ class Consumer:
         self._settings = settings
         self._arrived = arrived
         self._tags: dict[str, str] = {}
+        self._suspects: set[str] = set()
+        """Queues that showed no consumer when they were last looked at."""
         self._buffer: deque[Delivery] = deque()
         self._unsettled: dict[int, None] = {}
         self.fault: str | None = None
@@ -128,7 +130,11 @@ class Consumer:
             self.fault = self.fault or one_line(error)
 
     async def find_fault(self) -> str | None:
-        """Ask the broker whether it still consumes for us; return what is wrong, if anything."""
+        """Ask the broker whether it still consumes for us; return what is wrong, if anything.
+
+        A queue that shows no consumer counts only when it did so the last time as well: a quorum
+        queue may tell of a consumer later than it serves it.
+        """
         if self.fault is None and self._channel.is_closed:
             self.fault = "its channel was closed"
         for queue in self._tags:
@@ -141,9 +147,16 @@ class Consumer:
             except BROKEN as error:
                 self.fault = one_line(error)
             else:
-                if not answer.consumer_count:
-                    self.fault = f"the broker knows no consumer of {queue}"
+                self._note_consumers(queue, answer.consumer_count or 0)
         return self.fault
+
+    def _note_consumers(self, queue: str, count: int) -> None:
+        if count:
+            self._suspects.discard(queue)
+        elif queue in self._suspects:
+            self.fault = f"the broker knows no consumer of {queue}"
+        else:
+            self._suspects.add(queue)
 
     async def close(self) -> None:
         """Close the channel: whatever is unsettled goes back to its queue."""

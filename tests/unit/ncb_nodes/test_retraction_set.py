@@ -62,6 +62,13 @@ class TestFollowing:
         assert sorted(outcomes(one, "retraction_set")) == ["applied", "no_effect"]
         assert state_of(one).issued_at == NOW
 
+    def test_second_set_under_one_number_has_no_effect(self) -> None:
+        """The first one was followed; what the other says is in the next full set, if it is so."""
+        first, second, one = SetChain(), SetChain(), bureau()
+        give(one, first.next(full=True), second.next(reference(OTHER), full=True))
+        assert sorted(outcomes(one, "retraction_set")) == ["applied", "no_effect"]
+        assert state_of(one).running_hash == first.hash
+
     def test_gap_is_asked_for_once_per_set_and_closed_by_a_full_one(self) -> None:
         """What a set says is applied at once all the same: an ending is never wrong to know."""
         chain, one = SetChain(), bureau()
