@@ -65,7 +65,8 @@ class TestFollowing:
     def test_second_set_under_one_number_has_no_effect(self) -> None:
         """The first one was followed; what the other says is in the next full set, if it is so."""
         first, second, one = SetChain(), SetChain(), bureau()
-        give(one, first.next(full=True), second.next(reference(OTHER), full=True))
+        other = second.next(reference(OTHER), full=True, now=NOW + 1)
+        give(one, first.next(full=True), other)
         assert sorted(outcomes(one, "retraction_set")) == ["applied", "no_effect"]
         assert state_of(one).running_hash == first.hash
 
