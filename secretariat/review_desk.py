@@ -31,7 +31,7 @@ from bus.storage.records import RecordKey
 from bus.turn import Turn
 from secretariat.case_store import Case, CaseStore
 from secretariat.retraction_office import RetractionOffice
-from secretariat.review import CaseState, ReviewSettings, on_slot, review_ends
+from secretariat.review import OPEN_STATES, CaseState, ReviewSettings, on_slot, review_ends
 from secretariat.screening import Finding, Knowledge, Submission, person_key, screen
 
 _CASE_FILES: Final = msgspec.msgpack.Decoder(CaseFile)
@@ -96,7 +96,10 @@ class ReviewDesk:
     def conclude(self, turn: Turn) -> None:
         """Decide the cases whose review or deadline ends now."""
         cases = CaseStore(turn.stores.database)
-        for case in cases.due_cases(turn.now):
+        for due in cases.due_cases(turn.now):
+            case = cases.case_of_version(due.digest)
+            if case is None or case.state not in OPEN_STATES:
+                continue  # settled along with a case before it
             if turn.stores.records.standing(case.key).ended:
                 cases.move(case, CaseState.CLOSED, None)
                 continue

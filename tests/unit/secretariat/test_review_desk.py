@@ -10,7 +10,7 @@ from bus.messages.review import Ground, ReasonsBody, ReviewDecision, ReviewOpene
 from ncb_nodes.orders import IssueAmendment, IssueInformationReply, IssueWithdrawal
 from secretariat.screening import person_key
 from tests.factories import MATCHING_KEY, NOW, case_file, offence, person, warrant
-from tests.post_office import bodies, outcomes, said
+from tests.post_office import bodies, events, outcomes, said
 from tests.unit.secretariat.office import DECIDED, SETTINGS, SLOT, Office, with_reviewers
 
 INCOMPLETE = case_file(subject=person(date_of_birth=None))
@@ -282,3 +282,18 @@ class TestWithdrawal:
         assert said(office.gs, "review_decision") == []
         assert office.obligations() == dict.fromkeys(("XA", "XB", "XC"), "discharged")
         assert office.gs.open_work(DECIDED) == 0
+
+
+class TestTwoVersions:
+    """An amendment comes while the version before it is still under review."""
+
+    def test_versions_that_fall_due_together_are_each_decided_once(self) -> None:
+        """The review of the first decides the second too, which then is no longer due."""
+        office = Office()
+        office.diffuse(INCOMPLETE, to=("XB",), now=NOW + 4 * HOUR)
+        office.order("XA", IssueAmendment("one", case_file=case_file()), NOW + 5 * HOUR)
+        office.post.tick(NOW + 5 * HOUR)
+        office.run(NOW + DAY, NOW + 6 * HOUR)
+        assert events(office.gs).count("case_decided") == 2
+        assert sorted(office.states(office.members["XB"])) == ["rejected", "validated"]
+        assert len(said(office.gs, "review_decision")) == 1
