@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from bus.envelope import open_envelope
 from bus.identifiers import SECRETARIAT
 from bus.instants import DAY, HOUR, instant_to_text
+from bus.messages.case_file import CaseFile
 from bus.messages.correspondence import Answer, InformationRequest, ReviewQuestion
 from bus.messages.review import Ground, ReasonsBody, ReviewDecision, ReviewOpened
 from ncb_nodes.orders import IssueAmendment, IssueInformationReply, IssueWithdrawal
@@ -297,3 +298,29 @@ class TestTwoVersions:
         assert events(office.gs).count("case_decided") == 2
         assert sorted(office.states(office.members["XB"])) == ["rejected", "validated"]
         assert len(said(office.gs, "review_decision")) == 1
+
+    def amended_at_once(self, body: CaseFile) -> Office:
+        """Return an office where the amendment of a version has been reviewed before it."""
+        office = Office(replace(SETTINGS, review_longest=36 * HOUR))
+        office.diffuse(body, to=("XB",))
+        office.order("XA", IssueAmendment("one", case_file=case_file()), NOW)
+        office.post.tick(NOW)
+        office.run(NOW + 2 * DAY)
+        return office
+
+    def test_rejection_of_an_old_version_leaves_the_one_in_force(self) -> None:
+        """Its warrant was missing, the amendment names it and was validated already."""
+        office = self.amended_at_once(case_file(warrant=None))
+        assert sorted(office.cases()) == [
+            ("decided", "rejected", Ground.WARRANT_MISSING),
+            ("decided", "validated", None),
+        ]
+        for party in (office.gs, office.members["XA"], office.members["XB"]):
+            assert sorted(office.states(party)) == ["rejected", "validated"]
+        assert events(office.gs).count("case_decided") == 2
+        assert office.obligations() == dict.fromkeys(("XA", "XB"), "discharged")
+
+    def test_rejection_that_closes_co_operation_takes_the_version_in_force_along(self) -> None:
+        """Near miss: after Article 3 nothing goes on on the person and case."""
+        office = self.amended_at_once(POLITICAL)
+        assert set(office.states(office.members["XB"])) == {"deleted"}
