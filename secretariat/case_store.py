@@ -136,6 +136,11 @@ class CaseStore:
         )
         return added.rowcount > 0
 
+    def case_of_version(self, digest: bytes) -> Case | None:
+        """Return the case of a version as it stands now."""
+        row = self._execute(f"{_CASE} WHERE digest = ?", (digest,)).fetchone()
+        return _case(row) if row else None
+
     def cases_in(self, state: CaseState) -> list[Case]:
         """Return the cases in a state, the oldest first."""
         rows = self._execute(

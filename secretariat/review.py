@@ -1,11 +1,13 @@
 """The review case: its states, and how reviewers' time is spent. Pure."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
 from bus.instants import DAY, HOUR, Instant
+from bus.standing import VersionStanding
 
 
 class CaseState(StrEnum):
@@ -61,6 +63,16 @@ def moved(state: CaseState, to: CaseState) -> CaseState:
         message = f"a case cannot go from {state} to {to}"
         raise IllegalTransition(message)
     return to
+
+
+def comes_after(versions: Mapping[bytes, VersionStanding], digest: bytes, older: bytes) -> bool:
+    """Tell whether a version amends an older one, directly or through others."""
+    version = versions.get(digest)
+    while version is not None and version.replaces is not None:
+        if version.replaces == older:
+            return True
+        version = versions.get(version.replaces)
+    return False
 
 
 def on_slot(instant: Instant, slot: Instant) -> Instant:

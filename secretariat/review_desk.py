@@ -7,7 +7,7 @@ import msgspec
 from bus.held_envelopes import held_envelope
 from bus.holdings import apply
 from bus.identifiers import SECRETARIAT
-from bus.instants import Instant, instant_to_text
+from bus.instants import instant_to_text
 from bus.messages import codec
 from bus.messages.case_file import CaseFile
 from bus.messages.correspondence import (
@@ -31,7 +31,14 @@ from bus.storage.records import RecordKey
 from bus.turn import Turn
 from secretariat.case_store import Case, CaseStore
 from secretariat.retraction_office import RetractionOffice
-from secretariat.review import CaseState, ReviewSettings, on_slot, review_ends
+from secretariat.review import (
+    OPEN_STATES,
+    CaseState,
+    ReviewSettings,
+    comes_after,
+    on_slot,
+    review_ends,
+)
 from secretariat.screening import Finding, Knowledge, Submission, person_key, screen
 
 _CASE_FILES: Final = msgspec.msgpack.Decoder(CaseFile)
@@ -96,15 +103,22 @@ class ReviewDesk:
     def conclude(self, turn: Turn) -> None:
         """Decide the cases whose review or deadline ends now."""
         cases = CaseStore(turn.stores.database)
-        for case in cases.due_cases(turn.now):
+        for due in cases.due_cases(turn.now):
+            case = cases.case_of_version(due.digest)
+            if case is None or case.state not in OPEN_STATES:
+                continue  # settled along with a case before it
             if turn.stores.records.standing(case.key).ended:
                 cases.move(case, CaseState.CLOSED, None)
                 continue
             finding = self._screened(turn, cases, case)
             if finding is None:
                 self._validate(turn, cases, case)
-            elif finding.curable:
-                self._cure(turn, cases, case, finding)
+                continue
+            newer = self._compliant_newer(turn, cases, case, finding)
+            if newer is not None:
+                self._replace(turn, cases, case, newer, finding)
+            elif finding.curable and not case.asked:
+                self._ask(turn, cases, case, finding)
             else:
                 self._reject(turn, cases, case, finding)
 
@@ -124,20 +138,29 @@ class ReviewDesk:
         )
         return screen(submission, Knowledge(self._refugees, cases.closed_cases()))
 
-    def _cure(self, turn: Turn, cases: CaseStore, case: Case, finding: Finding) -> None:
-        """Replace by a compliant amendment, ask the source once, or reject after silence."""
-        for newer in reversed(cases.open_cases_of(case.key)):
-            if newer.digest != case.digest and self._screened(turn, cases, newer) is None:
-                self._replace(turn, cases, case, newer, finding)
-                return
-        if case.asked:
-            self._reject(turn, cases, case, finding)
-            return
-        deadline = on_slot(turn.now + self._settings.information_deadline, self._settings.slot)
-        self._ask(turn, case, finding, deadline)
-        cases.move(case, CaseState.AWAITING_INFORMATION, deadline, asked=True)
+    def _compliant_newer(
+        self, turn: Turn, cases: CaseStore, case: Case, finding: Finding
+    ) -> Case | None:
+        """Return the amendment that stays when the version it amends goes, if there is one.
 
-    def _ask(self, turn: Turn, case: Case, finding: Finding, deadline: Instant) -> None:
+        One in force stays whatever was wrong before it, unless co-operation on the case closes;
+        one that waits for its decision can only supply what was missing.
+        """
+        if finding.ground in _CLOSING_GROUNDS:
+            return None
+        standing = turn.stores.records.standing(case.key)
+        in_force = standing.in_force()
+        if in_force is not None and comes_after(standing.versions, in_force, case.digest):
+            return cases.case_of_version(in_force)
+        for newer in reversed(cases.open_cases_of(case.key) if finding.curable else []):
+            amends = comes_after(standing.versions, newer.digest, case.digest)
+            if amends and self._screened(turn, cases, newer) is None:
+                return newer
+        return None
+
+    def _ask(self, turn: Turn, cases: CaseStore, case: Case, finding: Finding) -> None:
+        """Ask the source once for what is missing; its silence will reject."""
+        deadline = on_slot(turn.now + self._settings.information_deadline, self._settings.slot)
         turn.issue(
             Draft(
                 InformationRequest,
@@ -148,6 +171,7 @@ class ReviewDesk:
                 body=TextBody(finding.reasons),
             )
         )
+        cases.move(case, CaseState.AWAITING_INFORMATION, deadline, asked=True)
 
     def _replace(
         self, turn: Turn, cases: CaseStore, case: Case, newer: Case, finding: Finding
@@ -159,9 +183,10 @@ class ReviewDesk:
         self._tell_source(turn, cases, case, finding)
         self._office.replace_everywhere(turn, case.key, case.digest, newer.digest, envelope)
         cases.decide(case, ReviewOutcome.REJECTED, finding.ground, finding.rule, turn.now)
-        cases.decide(newer, ReviewOutcome.VALIDATED, None, None, turn.now)
         self._note_decision(turn, case, ReviewOutcome.REJECTED, finding.ground)
-        self._note_decision(turn, newer, ReviewOutcome.VALIDATED, "")
+        if newer.state in OPEN_STATES:
+            cases.decide(newer, ReviewOutcome.VALIDATED, None, None, turn.now)
+            self._note_decision(turn, newer, ReviewOutcome.VALIDATED, "")
 
     def _validate(self, turn: Turn, cases: CaseStore, case: Case) -> None:
         holders = [member for member in cases.holders(case.key) if member != SECRETARIAT]

@@ -5,12 +5,13 @@ from msgspec.structs import replace
 from bus.envelope import open_envelope
 from bus.identifiers import SECRETARIAT
 from bus.instants import DAY, HOUR, instant_to_text
+from bus.messages.case_file import CaseFile
 from bus.messages.correspondence import Answer, InformationRequest, ReviewQuestion
 from bus.messages.review import Ground, ReasonsBody, ReviewDecision, ReviewOpened
 from ncb_nodes.orders import IssueAmendment, IssueInformationReply, IssueWithdrawal
 from secretariat.screening import person_key
 from tests.factories import MATCHING_KEY, NOW, case_file, offence, person, warrant
-from tests.post_office import bodies, outcomes, said
+from tests.post_office import bodies, events, outcomes, said
 from tests.unit.secretariat.office import DECIDED, SETTINGS, SLOT, Office, with_reviewers
 
 INCOMPLETE = case_file(subject=person(date_of_birth=None))
@@ -282,3 +283,44 @@ class TestWithdrawal:
         assert said(office.gs, "review_decision") == []
         assert office.obligations() == dict.fromkeys(("XA", "XB", "XC"), "discharged")
         assert office.gs.open_work(DECIDED) == 0
+
+
+class TestTwoVersions:
+    """An amendment comes while the version before it is still under review."""
+
+    def test_versions_that_fall_due_together_are_each_decided_once(self) -> None:
+        """The review of the first decides the second too, which then is no longer due."""
+        office = Office()
+        office.diffuse(INCOMPLETE, to=("XB",), now=NOW + 4 * HOUR)
+        office.order("XA", IssueAmendment("one", case_file=case_file()), NOW + 5 * HOUR)
+        office.post.tick(NOW + 5 * HOUR)
+        office.run(NOW + DAY, NOW + 6 * HOUR)
+        assert events(office.gs).count("case_decided") == 2
+        assert sorted(office.states(office.members["XB"])) == ["rejected", "validated"]
+        assert len(said(office.gs, "review_decision")) == 1
+
+    def amended_at_once(self, body: CaseFile) -> Office:
+        """Return an office where the amendment of a version has been reviewed before it."""
+        office = Office(replace(SETTINGS, review_longest=36 * HOUR))
+        office.diffuse(body, to=("XB",))
+        office.order("XA", IssueAmendment("one", case_file=case_file()), NOW)
+        office.post.tick(NOW)
+        office.run(NOW + 2 * DAY)
+        return office
+
+    def test_rejection_of_an_old_version_leaves_the_one_in_force(self) -> None:
+        """Its warrant was missing, the amendment names it and was validated already."""
+        office = self.amended_at_once(case_file(warrant=None))
+        assert sorted(office.cases()) == [
+            ("decided", "rejected", Ground.WARRANT_MISSING),
+            ("decided", "validated", None),
+        ]
+        for party in (office.gs, office.members["XA"], office.members["XB"]):
+            assert sorted(office.states(party)) == ["rejected", "validated"]
+        assert events(office.gs).count("case_decided") == 2
+        assert office.obligations() == dict.fromkeys(("XA", "XB"), "discharged")
+
+    def test_rejection_that_closes_co_operation_takes_the_version_in_force_along(self) -> None:
+        """Near miss: after Article 3 nothing goes on on the person and case."""
+        office = self.amended_at_once(POLITICAL)
+        assert set(office.states(office.members["XB"])) == {"deleted"}
