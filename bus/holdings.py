@@ -123,8 +123,13 @@ def erase_record(turn: Turn, key: RecordKey) -> int:
 
 
 def erase_version(turn: Turn, key: RecordKey, digest: bytes) -> bool:
-    """Erase one version's body and note it; tell whether there was one."""
+    """Erase one version's body and note it; tell whether there was one.
+
+    Own statements that carry the version's envelope lose their bodies with it.
+    """
     erased = turn.stores.records.erase_body(key, digest, turn.now)
+    for carrier in turn.stores.outbox.carriers_of(key.source, key.record_id, digest):
+        turn.stores.records.drop_body(carrier)
     if erased:
         turn.note(
             "version_erased",

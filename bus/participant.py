@@ -254,10 +254,16 @@ class Participant:
     def mail_settled(
         self, confirmed: Iterable[MailKey], failed: Iterable[MailKey], now: Instant
     ) -> None:
-        """Note what the broker said of mail, as (message id, recipient) pairs."""
+        """Note what the broker said of mail, as (message id, recipient) pairs.
+
+        A doubt whose mail has all left loses its body: nobody repeats one, and it is a copy.
+        """
+        sent = tuple(confirmed)
         with self.database.transaction():
-            self.stores.outbox.confirmed(confirmed, now)
+            self.stores.outbox.confirmed(sent, now)
             self.stores.outbox.attempted(failed)
+            for doubt in self.stores.outbox.spent_doubts({message_id for message_id, _ in sent}):
+                self.stores.records.drop_body(doubt)
 
     def bootstrap(self, statements: Sequence[bytes], now: Instant) -> None:
         """Take up the authority's opening statements, unless the store has them already.

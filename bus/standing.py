@@ -13,7 +13,7 @@ which is what makes the order irrelevant.
 6. Of two statements with one number the more restrictive counts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -222,12 +222,3 @@ def _commission(standing: Standing, claims: authority.CommissionDecisionClaims) 
     if claims.number == standing.commission_number and blocked != standing.commission_blocked:
         return replace(standing, commission_blocked=True)
     return replace(standing, commission_number=claims.number, commission_blocked=blocked)
-
-
-def readable_versions(standing: Standing) -> Iterator[bytes]:
-    """Yield the versions whose bodies may be kept: those of a live record, not rejected."""
-    if standing.ended:
-        return
-    for digest, version in standing.versions.items():
-        if version.known and version.outcome is not ReviewOutcome.REJECTED:
-            yield digest

@@ -87,7 +87,8 @@ class VerifiedMessage(Struct, frozen=True, gc=False):
 class EnvelopeCache:
     """Keeps the pure part of verification for octets that many parties of one process receive.
 
-    Bounded, and cleared when its owner asks: it would otherwise be a copy of deleted bodies.
+    What it keeps are copies of bodies, which no erasure reaches: its owner clears it before
+    anybody may count on a deletion. `entries_max` 0 keeps nothing.
     """
 
     def __init__(self, entries_max: int = CACHED_ENVELOPES_MAX) -> None:
@@ -113,6 +114,10 @@ class EnvelopeCache:
         return answer
 
     def clear(self) -> None:
+    def __len__(self) -> int:
+        """Return how many opened envelopes are kept."""
+        return len(self._opened)
+
         """Forget everything."""
         self._opened.clear()
         self._signed.clear()
@@ -140,7 +145,8 @@ def signature_verifies(opened: OpenedEnvelope, leaf: SigningCertificate) -> bool
 class Verifier:
     """Carries out the steps for one party.
 
-    `known_digest` answers step 12: the digest kept for (source, message id), or None.
+    `known_digest` answers step 12: the digest kept for (source, message id), or None. Without a
+    `cache` nothing is kept: alone in its process, a party has no use for copies of bodies.
     """
 
     def __init__(
@@ -151,7 +157,7 @@ class Verifier:
     ) -> None:
         self._party = party
         self._known_digest = known_digest
-        self._cache = cache if cache is not None else EnvelopeCache()
+        self._cache = cache if cache is not None else EnvelopeCache(entries_max=0)
 
     def verify(
         self, octets: bytes, evidence: Evidence, registry: Registry, now: Instant

@@ -69,7 +69,7 @@ class BureauDuties:
         }
 
     def _follow_set(self, turn: Turn, message: VerifiedMessage) -> Effect:
-        return retraction_set.follow(turn, message, self._conduct)
+        return retraction_set.follow(turn, message, self._policy, self._conduct)
 
     def next_due(self, turn: Turn) -> Instant | None:
         """Return when there is something to act on or to doubt."""

@@ -1,7 +1,5 @@
 """What a bureau does with each verified message. Handlers record; acting waits for the tick."""
 
-import msgspec
-
 from bus import refusals
 from bus.holdings import (
     Change,
@@ -14,8 +12,6 @@ from bus.holdings import (
     store_version,
 )
 from bus.identifiers import SECRETARIAT
-from bus.messages import codec
-from bus.messages.case_file import CaseFile
 from bus.messages.header import Version
 from bus.messages.retraction import (
     Retraction,
@@ -25,17 +21,16 @@ from bus.messages.retraction import (
 )
 from bus.messages.review import ReviewOutcome
 from bus.refusals import EnvelopeRefused
-from bus.standing import RecordState, Standing, readable_versions
+from bus.standing import RecordState
 from bus.statements import Draft
 from bus.storage.inbox import Outcome
 from bus.storage.records import RecordKey
 from bus.turn import Effect, Turn
 from bus.verification import VerifiedMessage
 from ncb_nodes.conduct import Conduct
+from ncb_nodes.national_grounds import keeps_on_national_grounds
 from ncb_nodes.national_store import NationalStore
 from ncb_nodes.receiving_policy import ReceivingPolicy
-
-_CASE_FILES = msgspec.msgpack.Decoder(CaseFile)
 
 
 class BureauHandlers:
@@ -71,14 +66,18 @@ class BureauHandlers:
             turn.stores.records.keep_body(
                 message.digest, None, message.nonce or b"", message.body_octets
             )
+        if not keeps_on_national_grounds(turn, self._policy, change.key):
+            self._erase_reviewed(turn, change)
+        self._look_later(turn, change)
+        return _effect(change, message)
+
+    def _erase_reviewed(self, turn: Turn, change: Change) -> None:
         if change.after.ended and not change.before.ended:
             self._conduct.erase_record(turn, change.key)
         for digest, version in change.after.versions.items():
             was = change.before.versions.get(digest)
             if version.outcome is ReviewOutcome.REJECTED and (was is None or was != version):
                 self._conduct.erase_version(turn, change.key, digest)
-        self._look_later(turn, change)
-        return _effect(change, message)
 
     def apply_retraction(self, turn: Turn, message: VerifiedMessage) -> Effect:
         """Delete or update, and sign a receipt that says so."""
@@ -89,7 +88,7 @@ class BureauHandlers:
         replacement = readable_replacement(turn, message)
         before = turn.stores.records.standing(key)
         ever_held = any(version.known for version in before.versions.values())
-        declined = self._declines(turn, before)
+        declined = keeps_on_national_grounds(turn, self._policy, key)
         if replacement is not None and turn.party in replacement.statement.addressees:
             store_carried_version(turn, replacement, statement.message_id)
         change = apply(turn, statement, message.digest, replacement.digest if replacement else None)
@@ -109,18 +108,6 @@ class BureauHandlers:
             return RetractionOutcome.DELETED
         self._conduct.erase_version(turn, change.key, digest)
         return RetractionOutcome.UPDATED
-
-    def _declines(self, turn: Turn, standing: Standing) -> bool:
-        """Tell whether national policy keeps what is to be deleted."""
-        if not self._policy.declines_offences:
-            return False
-        for digest in readable_versions(standing):
-            kept = turn.stores.records.body(digest)
-            if kept is not None:
-                case_file = codec.decode(_CASE_FILES, kept[1])
-                if case_file.offence.code in self._policy.declines_offences:
-                    return True
-        return False
 
     def _sign_receipt(
         self,

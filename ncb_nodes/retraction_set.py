@@ -19,10 +19,14 @@ from bus.storage.records import RecordKey
 from bus.turn import Effect, Turn
 from bus.verification import VerifiedMessage
 from ncb_nodes.conduct import Conduct
+from ncb_nodes.national_grounds import keeps_on_national_grounds
 from ncb_nodes.national_store import RetractionSetState
+from ncb_nodes.receiving_policy import ReceivingPolicy
 
 
-def follow(turn: Turn, message: VerifiedMessage, conduct: Conduct) -> Effect:
+def follow(
+    turn: Turn, message: VerifiedMessage, policy: ReceivingPolicy, conduct: Conduct
+) -> Effect:
     """Apply one set. After a gap, or where the hash does not chain, ask for what is missing."""
     statement = message.statement
     if not isinstance(statement, RetractionSet):
@@ -31,7 +35,7 @@ def follow(turn: Turn, message: VerifiedMessage, conduct: Conduct) -> Effect:
     state = RetractionSetState.kept_in(turn.stores.database)
     if claims.number <= state.number:
         return Effect(Outcome.NO_EFFECT)
-    _apply(turn, claims, conduct)
+    _apply(turn, claims, policy, conduct)
     if not claims.full and not _continues(state, claims):
         _ask_for_more(turn, state, claims.number)
         return Effect(Outcome.WAITING)
@@ -48,10 +52,12 @@ def _continues(state: RetractionSetState, claims: RetractionSetClaims) -> bool:
     return claims.previous_number == state.number and claims.running_hash == chained
 
 
-def _apply(turn: Turn, claims: RetractionSetClaims, conduct: Conduct) -> None:
+def _apply(
+    turn: Turn, claims: RetractionSetClaims, policy: ReceivingPolicy, conduct: Conduct
+) -> None:
     """Lower trust at once, gap or not: an ending or a block is never wrong to know."""
     for reference in claims.ended:
-        _end(turn, reference, conduct)
+        _end(turn, reference, policy, conduct)
     for reference in claims.blocked:
         key = _key(reference)
         before = turn.stores.records.standing(key)
@@ -61,14 +67,16 @@ def _apply(turn: Turn, claims: RetractionSetClaims, conduct: Conduct) -> None:
             turn.registry = turn.registry.with_revoked(key_digest.hex(), claims.number)
 
 
-def _end(turn: Turn, reference: RecordReference, conduct: Conduct) -> None:
+def _end(turn: Turn, reference: RecordReference, policy: ReceivingPolicy, conduct: Conduct) -> None:
+    """End a record; what national policy keeps is signed for when the retraction comes."""
     key = _key(reference)
     before = turn.stores.records.standing(key)
     if before.ended:
         return
     after = replace(before, ending=Ending.RETRACTION)
     turn.stores.records.put(key, before, after, turn.now)
-    conduct.erase_record(turn, key)
+    if not keeps_on_national_grounds(turn, policy, key):
+        conduct.erase_record(turn, key)
     turn.note("record_ended_by_set", source=key.source, record_id=key.record_id, state="deleted")
 
 

@@ -191,6 +191,35 @@ class Outbox:
             [(now, message_id, recipient) for message_id, recipient in mail],
         )
 
+    def spent_doubts(self, message_ids: Iterable[str]) -> list[bytes]:
+        """Return the digests of those statements that are doubts and have no mail left to send."""
+        rows = (
+            self._database.execute(
+                "SELECT digest FROM outbox WHERE message_id = ?1 AND message_type = 'doubt' AND NOT"
+                " EXISTS (SELECT 1 FROM outbox_mail WHERE message_id = ?1"
+                " AND state IN ('due', 'transit'))",
+                (message_id,),
+            ).fetchone()
+            for message_id in message_ids
+        )
+        return [row[0] for row in rows if row is not None]
+
+    def carriers_of(self, source: str, record_id: str, version: bytes) -> list[bytes]:
+        """Return the digests of own statements in whose bodies a version's envelope lies.
+
+        An update retraction is none of them: it names one version and carries another.
+        """
+        rows = self._database.execute(
+            "SELECT message_type, payload, digest FROM outbox WHERE record_source = ?"
+            " AND record_id = ? AND message_type IN ('doubt', 'release')",
+            (source, record_id),
+        )
+        return [
+            digest
+            for message_type, payload, digest in rows
+            if _version_named(message_type, payload) == version
+        ]
+
     def _cancel(self, message_id: str, recipient: str) -> None:
         """Give mail up whose body is gone; what has left once before stays sent."""
         self._database.execute(
@@ -212,6 +241,11 @@ class Outbox:
             " AND recipient = ?",
             list(mail),
         )
+
+
+def _version_named(message_type: str, payload: bytes) -> bytes | None:
+    statement = msgspec.msgpack.decode(payload, type=KINDS[message_type].header)
+    return statement.record.statement_digest if statement.record else None
 
 
 def _marks(values: Sequence[str]) -> str:

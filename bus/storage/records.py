@@ -169,6 +169,15 @@ class Records:
         ).fetchone()
         return (row[0], row[1]) if row else None
 
+    def version_bodies(self, key: RecordKey) -> list[bytes]:
+        """Return the bodies kept of a record's versions, those of correspondence left out."""
+        rows = self._database.execute(
+            "SELECT body FROM bodies JOIN versions USING (source, record_id, digest)"
+            " WHERE source = ? AND record_id = ? AND known ORDER BY digest",
+            (key.source, key.record_id),
+        )
+        return [body for (body,) in rows]
+
     def erase_body(self, key: RecordKey, digest: bytes, now: Instant) -> bool:
         """Erase one version's nonce and body; tell whether there was one."""
         self._database.content_erased()

@@ -102,6 +102,7 @@ class EmbeddedNetwork:
             for host in self._hosts.values():
                 while await host.pump():
                     progressed = True
+        self._cache.clear()  # or bodies erased from every store would live on in this process
         return {party: await host.activity() for party, host in self._hosts.items()}
 
     async def store_copies(self) -> Mapping[str, StoreCopy]:

@@ -14,7 +14,6 @@ from bus.standing import (
     RecordState,
     Standing,
     fold,
-    readable_versions,
 )
 from bus.statements import IssuedStatement
 from tests.factories import (
@@ -70,16 +69,6 @@ class TestHowAVersionStands:
         """A decision shows, with or without the mark before it."""
         assert state(FIRST, decision(FIRST, 2, VALIDATED)) is RecordState.VALIDATED
         assert state(FIRST, decision(FIRST, 2, REJECTED)) is RecordState.REJECTED
-
-    def test_only_versions_of_a_live_record_that_are_not_rejected_are_readable(self) -> None:
-        """Bodies of everything else have to go."""
-        standing = standing_of(FIRST, SECOND, decision(FIRST, 1, REJECTED))
-        assert list(readable_versions(standing)) == [SECOND.digest]
-        assert list(readable_versions(standing_of(FIRST, retraction(FIRST)))) == []
-
-    def test_version_that_was_only_spoken_of_is_not_readable(self) -> None:
-        """A decision may come before what it decides on."""
-        assert list(readable_versions(standing_of(decision(FIRST)))) == []
 
 
 class TestRuleOne:

@@ -13,6 +13,7 @@ from tests.factories import (
     amendment,
     block,
     bureau,
+    case_file,
     decision,
     delivery,
     diffusion,
@@ -22,7 +23,7 @@ from tests.factories import (
     unblock,
     version_of,
 )
-from tests.post_office import events, rows, said
+from tests.post_office import bodies, events, rows, said
 from tests.unit.ncb_nodes.retraction_sets import SetChain
 
 FIRST = diffusion()
@@ -153,6 +154,35 @@ class TestDoubt:
         give(one, retraction(FIRST))
         one.tick(NOW + 2 * DAY)
         assert self.doubts(one) == []
+
+    def test_body_of_a_doubt_goes_when_its_mail_has_left(self) -> None:
+        """It is a copy of the version, for which there is no more use."""
+        one = awake(CAUTIOUS, FIRST)
+        one.tick(NOW + DAY)
+        mail = one.take_mail(NOW + DAY, 10, ())
+        assert len(bodies(one)) == 2
+        one.mail_settled((), [(each.message_id, each.recipient) for each in mail], NOW + DAY)
+        assert len(bodies(one)) == 2
+        one.mail_settled([(each.message_id, each.recipient) for each in mail], (), NOW + DAY)
+        assert len(bodies(one)) == 1
+        assert one.stores.records.body(FIRST.digest) is not None
+
+    def test_doubt_on_its_way_goes_with_the_version_that_it_carries(self) -> None:
+        """An update leaves nothing of the old version, neither in tables nor in free pages."""
+        second = amendment(FIRST, body=case_file(file_reference="FILE/second"))
+        one = awake(CAUTIOUS, FIRST)
+        one.tick(NOW + DAY)
+        give(one, retraction(FIRST, replaced_by=second), now=NOW + DAY)
+        assert b"CANARY-version" not in one.database.image()
+        assert "doubt" not in [each.message_type for each in one.take_mail(NOW + DAY, 10, ())]
+
+    def test_doubt_of_another_version_stays_on_its_way(self) -> None:
+        """Near miss: the version that was rejected is not the one that it carries."""
+        second = amendment(FIRST)
+        one = awake(CAUTIOUS, FIRST, review_opened(FIRST), second)
+        one.tick(NOW + DAY)
+        give(one, decision(FIRST, 2, ReviewOutcome.REJECTED), now=NOW + DAY)
+        assert "doubt" in [each.message_type for each in one.take_mail(NOW + DAY, 10, ())]
 
     def test_own_version_is_never_doubted(self) -> None:
         """A source does not report itself for the secretariat's delay."""

@@ -47,6 +47,7 @@ from tests.factories import (
     withdrawal,
 )
 from tests.post_office import bodies, events, mail_states, outcomes, rows, said
+from tests.unit.ncb_nodes.retraction_sets import SetChain, reference
 
 FIRST = diffusion()
 KEY = RecordKey(version_of(FIRST).source, version_of(FIRST).record_id)
@@ -119,6 +120,26 @@ class TestReceipts:
         assert receipt.claims.outcome is RetractionOutcome.DECLINED
         assert receipt.claims.reason is DeclineReason.NATIONAL_PROCEEDINGS
         assert len(bodies(one)) == 1
+
+    @pytest.mark.parametrize("first", ["retraction", "retraction set", "decision"])
+    def test_bureau_declines_whichever_statement_comes_first(self, first: str) -> None:
+        """Set, decision and retraction tell of one ending, and nothing orders them on their way."""
+        order, ended = retraction(FRAUD), SetChain().next(reference(FRAUD), full=True)
+        rejected = decision(FRAUD, 2, ReviewOutcome.REJECTED)
+        told_in = {
+            "retraction": (order, ended, rejected),
+            "retraction set": (ended, rejected, order),
+            "decision": (rejected, order, ended),
+        }
+        one = told(bureau(policy=DECLINING), FRAUD, *told_in[first])
+        assert (answers(one), len(bodies(one))) == (["declined"], 1)
+        assert "record_acted_on" not in events(one)
+
+    def test_retraction_set_erases_what_the_policy_does_not_name(self) -> None:
+        """Near miss: another offence, of which the set tells before its retraction."""
+        one = told(bureau(policy=DECLINING), FIRST, SetChain().next(reference(FIRST), full=True))
+        assert bodies(one) == []
+        assert answers(told(one, retraction(FIRST))) == ["deleted"]
 
     def test_declining_bureau_deletes_what_its_policy_does_not_name(self) -> None:
         """Near miss: another offence."""
