@@ -113,11 +113,11 @@ class EnvelopeCache:
             _keep(self._signed, key, answer, self._entries_max)
         return answer
 
-    def clear(self) -> None:
     def __len__(self) -> int:
         """Return how many opened envelopes are kept."""
         return len(self._opened)
 
+    def clear(self) -> None:
         """Forget everything."""
         self._opened.clear()
         self._signed.clear()

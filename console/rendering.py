@@ -36,6 +36,21 @@ def say(text: str) -> None:
     ERRORS.print(Text(visible(text)), soft_wrap=True)
 
 
+def harmless(text: str) -> Text:
+    """Return text to print as it is: nothing in it moves the cursor or is read as markup."""
+    return Text(visible(text))
+
+
+def show(*parts: Table | Text) -> None:
+    """Print on standard output, without the blanks with which a table fills its lines."""
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part, soft_wrap=isinstance(part, Text))
+    for line in captured.get().removesuffix("\n").split("\n"):
+        sys.stdout.write(line.rstrip(" ") + "\n")
+
+
 class StandardError(io.TextIOBase):
     """Whatever standard error is at the moment of writing: where logs go, never to the output."""
 
@@ -76,21 +91,19 @@ class Progress:
 
 def show_run(content: Mapping[str, Any], judgement: Judgement, folder: Path | None) -> None:
     """Print a run's verdict, checks and figures on standard output."""
-    console = Console(highlight=False)
-    console.print(_checks_table(content))
-    console.print(_figures_table(content))
+    show(_checks_table(content), _figures_table(content))
     for reason in judgement.reasons:
-        console.print(Text(visible(f"- {reason}")), soft_wrap=True)
+        show(harmless(f"- {reason}"))
     verdict = str(content["verdict"])
     line = Text("verdict: ").append(verdict, style=f"bold {_STYLES.get(verdict, '')}")
     if folder is not None:
-        line.append(f"   results in {folder}")
-    console.print(line, soft_wrap=True)
+        line.append(visible(f"   results in {folder}"))
+    show(line)
 
 
 def _checks_table(content: Mapping[str, Any]) -> Table:
     title = f"{content['scenario']}, seed {content['seed']}, bus {content['bus']}"
-    table = Table(title=visible(title), title_justify="left", pad_edge=False, box=None)
+    table = Table(title=harmless(title), title_justify="left", pad_edge=False, box=None)
     for name in ("check", "verdict", "judged", "found", "expected"):
         table.add_column(name, justify="left" if name in ("check", "verdict") else "right")
     for check in content["checks"]:
@@ -114,7 +127,7 @@ def _figures_table(content: Mapping[str, Any]) -> Table:
     table.add_row("deliveries", f"{counts['deliveries']}")
     table.add_row("retracted, receipts", f"{counts['retracted']}, {counts['receipts']}")
     refusals = ", ".join(f"{code} {count}" for code, count in content["refusals"].items())
-    table.add_row("refused", refusals or "none")
+    table.add_row("refused", harmless(refusals or "none"))
     table.add_row("retraction latency", _latency(latency))
     table.add_row(
         "exposure of rejected data",
@@ -124,7 +137,7 @@ def _figures_table(content: Mapping[str, Any]) -> Table:
     table.add_row("acts on rejected data", f"{content['actions_on_rejected']}")
     table.add_row("unplanned residual copies", f"{content['residual_copies']}")
     overdue = ", ".join(content["overdue_holders"]) or "none"
-    table.add_row("overdue holders", visible(overdue))
+    table.add_row("overdue holders", harmless(overdue))
     days = content["simulated_seconds"] * 1_000 / DAY
     table.add_row("time", f"{days:.1f} simulated days in {content['wall_seconds']:.1f} s")
     return table

@@ -5,17 +5,21 @@ review is lawful and common; it is declared here, counted in every result, and n
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from bus.instants import DAY, Instant
+from bus.instants import DAY, MINUTE, Instant
 from bus.messages.retraction import DeclineReason
 from bus.standing import RecordState, Standing
 from bus.verification import CLOCK_SKEW_MAX
 
 RETRACTION_SET_PERIODS_MAX: Final = 2
 """Periods after which a retraction set is stale and its holder acts on nothing."""
+PERIOD_MAX: Final = 3_660 * DAY
+
+Period = Annotated[Instant, Meta(ge=MINUTE, le=PERIOD_MAX)]
+"""What recurs, in milliseconds: a minute at least."""
 
 
 class ActsOn(StrEnum):
@@ -35,11 +39,11 @@ class ReceivingPolicy(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     acts_on: ActsOn = ActsOn.VALIDATED
-    located_share: float = 0.1
+    located_share: Annotated[float, Meta(ge=0, le=1)] = 0.1
     declines_offences: tuple[str, ...] = ()
     decline_reason: DeclineReason = DeclineReason.NATIONAL_LAW
-    retraction_set_period: Instant = DAY
-    unregistered_after: Instant = DAY
+    retraction_set_period: Period = DAY
+    unregistered_after: Period = DAY
     """How long a version may lack its review mark before the bureau doubts it."""
 
 

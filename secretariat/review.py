@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from bus.instants import DAY, HOUR, Instant
+from bus.instants import DAY, HOUR, MINUTE, Instant
 from bus.standing import VersionStanding
+
+REVIEWERS_MAX: Final = 10_000
+PERIOD_MAX: Final = 3_660 * DAY
+"""Longest that any deadline or duration may be, in milliseconds."""
+
+Duration = Annotated[Instant, Meta(ge=0, le=PERIOD_MAX)]
+Period = Annotated[Instant, Meta(ge=MINUTE, le=PERIOD_MAX)]
+"""What recurs or divides time, in milliseconds: a minute at least."""
 
 
 class CaseState(StrEnum):
@@ -43,14 +51,14 @@ class ReviewSettings(Struct, frozen=True, forbid_unknown_fields=True):
     A review takes between the two durations, drawn per case, and ends on a shared slot.
     """
 
-    reviewers: int = 35
-    review_shortest: Instant = 6 * HOUR
-    review_longest: Instant = 36 * HOUR
-    slot: Instant = 3 * HOUR
-    information_deadline: Instant = 2 * DAY
-    retraction_deadline: Instant = 3 * DAY
-    retraction_repeat: Instant = DAY
-    retraction_set_period: Instant = DAY
+    reviewers: Annotated[int, Meta(ge=1, le=REVIEWERS_MAX)] = 35
+    review_shortest: Duration = 6 * HOUR
+    review_longest: Duration = 36 * HOUR
+    slot: Period = 3 * HOUR
+    information_deadline: Period = 2 * DAY
+    retraction_deadline: Period = 3 * DAY
+    retraction_repeat: Period = DAY
+    retraction_set_period: Period = DAY
 
 
 class IllegalTransition(ValueError):

@@ -18,7 +18,7 @@ from simulation.judgement.verdict import Judgement, check_statements, judge
 from simulation.networks.network import Network
 from simulation.plan import Plan
 from simulation.profiles import MemoryLedger, conduct_of
-from simulation.run_folder import FORMAT_VERSION, RunFolder, RunRecord
+from simulation.run_folder import FORMAT_VERSION, RunFolder, RunRecord, check_seed, folder_name
 from simulation.run_tools import abuse_tools
 from simulation.scenario import Keep, Scenario
 from simulation.story import Story, Told
@@ -55,6 +55,7 @@ class Narrator(Struct, frozen=True):
 
 def prepared(scenario: Scenario, seed: str) -> Plan:
     """Return the plan of a run, after everything in it was found to exist; raise `BadInput`."""
+    check_seed(seed)
     planned = plan(scenario, seed)
     check_abuses(planned)
     check_statements(scenario)
@@ -75,7 +76,7 @@ async def run(request: RunRequest, network: Network, planned: Plan, narrator: Na
     broker_disk = _contents(await network.broker_files())
     await network.stop()
     wall_seconds = time.monotonic() - began
-    folder = RunFolder.create(f"{scenario.name}-{network.bus}-{request.seed}", request.out)
+    folder = RunFolder.create(folder_name(scenario.name, network.bus, request.seed), request.out)
     facts = run_facts(
         scenario,
         planned,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from bus.errors import BadInput
 from bus.instants import DAY, HOUR, MINUTE, Instant
@@ -19,7 +19,24 @@ from secretariat.review import ReviewSettings
 
 FORMAT_VERSION: Final = 1
 SCENARIO_FOLDER: Final = "scenarios"
-_SPAN: Final = re.compile(r"^(?:(\d+)d)?\s*(?:(\d+)h)?\s*(?:(\d+)m)?\Z")
+DAYS_MAX: Final = 3_660
+DIFFUSIONS_MAX: Final = 1_000_000
+SCALE_MAX: Final = 100.0
+SKEW_MAX: Final = 10.0
+WEIGHT_MAX: Final = 1e9
+LISTED_MAX: Final = 1_000
+SLOT_HOURS_MAX: Final = 24 * 31
+BEGINS_YEARS: Final = range(1970, 2200)
+EXTENDS_MAX: Final = 8
+"""How many scenarios may build on one another."""
+_SPAN: Final = re.compile(r"^(?:([0-9]{1,8})d)?\s*(?:([0-9]{1,8})h)?\s*(?:([0-9]{1,8})m)?\Z")
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Weight = Annotated[float, Meta(ge=0, le=WEIGHT_MAX)]
+Days = Annotated[int, Meta(ge=1, le=DAYS_MAX)]
+Count = Annotated[int, Meta(ge=0, le=DIFFUSIONS_MAX)]
+ScenarioName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}\Z")]
+"""A name that is safe in the name of a folder."""
 
 
 class Defect(StrEnum):
@@ -88,14 +105,14 @@ class Background(_Part, frozen=True):
     defective ones (empty: everybody).
     """
 
-    diffusions: int = 0
-    defective_share: float = 0.0
-    defects: Mapping[Defect, float] = {}
+    diffusions: Count = 0
+    defective_share: Share = 0.0
+    defects: Mapping[Defect, Weight] = {}
     sources: tuple[str, ...] = ()
-    to_all: float = 0.2
-    to_zone: float = 0.3
-    listed_max: int = 6
-    skew: float = 0.0
+    to_all: Share = 0.2
+    to_zone: Share = 0.3
+    listed_max: Annotated[int, Meta(ge=1, le=LISTED_MAX)] = 6
+    skew: Annotated[float, Meta(ge=0, le=SKEW_MAX)] = 0.0
     """Exponent of a Zipf-like spread of volume over members; 0 is even."""
 
 
@@ -115,17 +132,17 @@ class Scenario(_Part, frozen=True, kw_only=True):
     """One story."""
 
     format_version: int
-    name: str
+    name: ScenarioName
     title: str
     summary: str
     begins: str
-    days: int
-    settle_days_max: int = 14
+    days: Days
+    settle_days_max: Days = 14
     keep: Keep = Keep.ALL
-    members: tuple[str, ...]
+    members: Annotated[tuple[str, ...], Meta(min_length=1)]
     zones: Mapping[str, tuple[str, ...]] = {}
-    scale: float = 1.0
-    slot_hours: int = 3
+    scale: Annotated[float, Meta(gt=0, le=SCALE_MAX)] = 1.0
+    slot_hours: Annotated[int, Meta(ge=1, le=SLOT_HOURS_MAX)] = 3
     review: ReviewSettings = ReviewSettings()
     policy: ReceivingPolicy = ReceivingPolicy()
     policies: Mapping[str, ReceivingPolicy] = {}
@@ -135,7 +152,7 @@ class Scenario(_Part, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()
     violations: tuple[PlantedViolation, ...] = ()
     must_exercise: tuple[str, ...] = ()
-    open_at_end_max: int = 0
+    open_at_end_max: Count = 0
 
     def policy_of(self, member: str) -> ReceivingPolicy:
         """Return the receiving policy that a member declares."""
@@ -149,7 +166,11 @@ def span(text: str) -> Instant:
         message = f"{text!r} is no span of time such as 1d 06h"
         raise BadInput(message)
     days, hours, minutes = (int(group or 0) for group in match.groups())
-    return days * DAY + hours * HOUR + minutes * MINUTE
+    milliseconds = days * DAY + hours * HOUR + minutes * MINUTE
+    if milliseconds > DAYS_MAX * DAY:
+        message = f"{text!r} is longer than {DAYS_MAX} days"
+        raise BadInput(message)
+    return milliseconds
 
 
 def shipped_names() -> list[str]:
@@ -183,10 +204,32 @@ def load(name_or_path: str, settings: Mapping[str, str] | None = None) -> Scenar
             f"reads {FORMAT_VERSION}"
         )
         raise BadInput(message)
+    fault = _contradiction(scenario)
+    if fault:
+        message = f"scenario {name_or_path}: {fault}"
+        raise BadInput(message)
     return scenario
 
 
-def _read(name_or_path: str) -> dict[str, Any]:
+def _contradiction(scenario: Scenario) -> str:
+    """Return what two settings say against each other, each of them fit by itself."""
+    background, review = scenario.background, scenario.review
+    year = scenario.begins[:4]
+    if year.isdecimal() and int(year) not in BEGINS_YEARS:
+        return f"begins = {scenario.begins!r} is not within {BEGINS_YEARS[0]} to {BEGINS_YEARS[-1]}"
+    if background.diffusions * scenario.scale > DIFFUSIONS_MAX:
+        return f"background.diffusions times scale is more than {DIFFUSIONS_MAX}"
+    if background.defective_share > 0 and not sum(background.defects.values()) > 0:
+        return "background.defective_share needs background.defects that weigh something"
+    if review.review_shortest > review.review_longest:
+        return "review.review_shortest is longer than review.review_longest"
+    return ""
+
+
+def _read(name_or_path: str, depth: int = 0) -> dict[str, Any]:
+    if depth > EXTENDS_MAX:
+        message = f"scenario {name_or_path}: more than {EXTENDS_MAX} scenarios extend one another"
+        raise BadInput(message)
     path = Path(name_or_path)
     try:
         if path.suffix == ".toml":
@@ -205,7 +248,12 @@ def _read(name_or_path: str) -> dict[str, Any]:
         message = f"scenario {name_or_path}: {error}"
         raise BadInput(message) from error
     base = content.pop("extends", None)
-    return _extended(_read(base), content) if base else content
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        message = f"scenario {name_or_path}: extends = {base!r} names no scenario"
+        raise BadInput(message)
+    return _extended(_read(base, depth + 1), content)
 
 
 def _extended(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -233,5 +281,3 @@ def _set(content: dict[str, Any], key: str, value: str) -> None:
         place[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         place[last] = value
-    if isinstance(place[last], int) and last in ("scale", "skew", "defective_share"):
-        place[last] = float(place[last])

@@ -15,6 +15,7 @@ from console.commands.network import Members, chosen_members
 from console.rendering import say
 from simulation.compose.document import Owner
 from simulation.compose.files import ComposeRequest, write_compose_files
+from simulation.run_folder import check_seed
 from simulation.runner import DEFAULT_SEED
 from simulation.scenario import load, shipped_names
 from simulation.workload import plan
@@ -42,6 +43,7 @@ def compose(
     if story not in shipped_names():
         message = f"--story {story}: containers have only {', '.join(shipped_names())}"
         raise BadInput(message)
+    check_seed(seed)
     cast = chosen_members(members)
     settings = {} if cast == load(story).members else {"members": json.dumps(cast)}
     scenario = load(story, settings)

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from console.rendering import say, show_run, visible
-from simulation.judgement.results import results
+from console.rendering import harmless, say, show, show_run
+from simulation.judgement.results import merged_history, results
 from simulation.run_folder import RunFolder
 from simulation.runner import judged_again
 from simulation.statement_export import exported_statement
@@ -28,15 +27,22 @@ def register(app: typer.Typer) -> None:
 
 def verify(run: RunArgument) -> None:
     """Judge the stores of a run again, and compare with what its results say."""
+    folder = RunFolder.existing(run)
+    kept = folder.read_results()
     evidence, judgement = judged_again(run)
-    kept = RunFolder.existing(run).read_results()
     content = results(evidence, judgement, wall_seconds=kept["wall_seconds"])
     plain = msgspec.json.decode(msgspec.json.encode(content))
     show_run(plain, judgement, None)
     differing = [key for key, value in plain.items() if kept.get(key) != value]
     for key in differing:
         say(f"{run}/results.json says something else about {key}")
-    if differing and judgement.exit_code == 0:
+    history = folder.read_history()
+    if history is None:
+        say(f"{run}/history.jsonl is missing")
+    elif history != b"".join(merged_history(evidence)):
+        say(f"{run}/history.jsonl says something else than the stores")
+        history = None
+    if (differing or history is None) and judgement.exit_code == 0:
         raise typer.Exit(1)
     raise typer.Exit(judgement.exit_code)
 
@@ -50,18 +56,19 @@ def scan(run: RunArgument) -> None:
     sightings = sorted(evidence.scan.sightings, key=str)
     for sighting in sightings:
         table.add_row(
-            visible(sighting.node),
+            harmless(sighting.node),
             sighting.kind,
-            visible(sighting.name),
-            visible(evidence.scan.dead[sighting.canary].label),
+            harmless(sighting.name),
+            harmless(evidence.scan.dead[sighting.canary].label),
             sighting.encoding,
         )
-    console = Console(highlight=False)
     if sightings:
-        console.print(table)
-    console.print(
-        f"{len(evidence.scan.dead)} canaries of deleted data looked for in "
-        f"{evidence.scan.octets:,} octets: {len(sightings)} copies found"
+        show(table)
+    show(
+        harmless(
+            f"{len(evidence.scan.dead)} canaries of deleted data looked for in "
+            f"{evidence.scan.octets:,} octets: {len(sightings)} copies found"
+        )
     )
     raise typer.Exit(RESIDUE_FOUND if sightings else 0)
 

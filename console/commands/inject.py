@@ -1,18 +1,23 @@
 """`i247 inject`: have a bureau abuse the network, and see what every node makes of it."""
 
-import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from msgspec.structs import replace
-from rich.console import Console
 from rich.table import Table
 
 from bus.errors import BadInput
 from console.buses import BusChoice
-from console.commands.run import BrokerOption, BusOption, PkiOption, SeedOption, carried_out
-from console.rendering import visible
+from console.commands.run import (
+    BrokerOption,
+    BusOption,
+    PkiOption,
+    SeedOption,
+    carried_out,
+    to_its_end,
+)
+from console.rendering import harmless, show
 from simulation.abuses import abuse_named, is_octets_file
 from simulation.aftermath import aftermath
 from simulation.runner import DEFAULT_SEED, RunRequest
@@ -20,6 +25,7 @@ from simulation.scenario import Event, Scenario, load, span
 
 DEFAULT_STORY = "first_light"
 DEFAULT_TIME = "5d"
+COUNT_MAX: Final = 1_000
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +40,7 @@ def inject(  # noqa: PLR0913, PLR0917  (one parameter per option of the command)
         list[str] | None, typer.Option(help="code, zone or ALL; repeatable (default ALL)")
     ] = None,
     at: Annotated[str, typer.Option(help="when, as a span after the beginning")] = DEFAULT_TIME,
-    count: Annotated[int, typer.Option(min=1, help="how often, one slot apart")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=COUNT_MAX, help="how often, one slot apart")] = 1,
     of: Annotated[str, typer.Option(help="label of the earlier alert that it builds on")] = "",
     into: Annotated[str, typer.Option(help="the story into which it is injected")] = DEFAULT_STORY,
     bus: BusOption = BusChoice.EMBEDDED,
@@ -51,16 +57,14 @@ def inject(  # noqa: PLR0913, PLR0917  (one parameter per option of the command)
     events = _events(story, abuse, source, tuple(to or ("ALL",)), at, count, of)
     story = replace(story, events=(*story.events, *events))
     request = RunRequest(story, seed, story.keep, out)
-    done = asyncio.run(carried_out(request, bus, broker_url, pki))
-    console = Console(highlight=False)
+    done = to_its_end(carried_out(request, bus, broker_url, pki))
     table = Table(box=None, pad_edge=False)
     for heading in ("abuse", "node", "what it did"):
         table.add_column(heading)
     for event in events:
         for node, deed in aftermath(done.evidence, done.told, event.label):
-            table.add_row(visible(event.label), node, visible(deed))
-    console.print(table)
-    console.print(f"verdict: {done.results['verdict']}   results in {done.folder}")
+            table.add_row(harmless(event.label), node, harmless(deed))
+    show(table, harmless(f"verdict: {done.results['verdict']}   results in {done.folder}"))
     raise typer.Exit(done.judgement.exit_code)
 
 

@@ -2,14 +2,19 @@
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.exceptions import Abort
 
 from bus.errors import BadInput
+from bus.instants import Instant
 from console.buses import BusChoice, chosen_bus, open_network
 from console.rendering import Progress, say, show_run
+from simulation.plan import Plan
+from simulation.run_folder import check_out
 from simulation.runner import DEFAULT_SEED, Narrator, Run, RunRequest, prepared
 from simulation.runner import run as run_story
 from simulation.scenario import Keep, load
@@ -55,12 +60,20 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option of the command)
     """
     story = load(scenario, read_settings(settings or []))
     request = RunRequest(story, seed, keep or story.keep, out)
-    done = asyncio.run(carried_out(request, bus, broker_url, pki, attach))
+    done = to_its_end(carried_out(request, bus, broker_url, pki, attach))
     if json:
         sys.stdout.buffer.write((done.folder / "results.json").read_bytes())
     else:
         show_run(done.results, done.judgement, done.folder)
     raise typer.Exit(done.judgement.exit_code)
+
+
+def to_its_end(work: Coroutine[Any, Any, Run]) -> Run:
+    """Carry a run out; raise `Abort` where a person breaks it off, before anything is written."""
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise Abort("interrupted; nothing was written") from None
 
 
 async def carried_out(
@@ -72,16 +85,29 @@ async def carried_out(
 ) -> Run:
     """Start a network, run the story on it, and end whatever was started."""
     planned = prepared(request.scenario, request.seed)
+    check_out(request.out)
     choice = chosen_bus(bus, broker_url, say, attach)
     progress = Progress()
     network = await open_network(
         choice, request.scenario, planned, request.seed, broker_url, pki, attach
     )
     try:
-        return await run_story(request, network, planned, Narrator(say, progress))
+        return await run_story(request, network, planned, Narrator(say, breaking_off(progress)))
     finally:
         await network.stop()
         progress.done()
+
+
+def breaking_off(progress: Callable[[Instant, Plan], None]) -> Callable[[Instant, Plan], None]:
+    """Return a progress at which an interrupted run ends, also one that never waits by itself."""
+
+    def tell(now: Instant, planned: Plan) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        progress(now, planned)
+
+    return tell
 
 
 def read_settings(pairs: list[str]) -> dict[str, str]:

@@ -3,11 +3,10 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from console.rendering import visible
+from console.rendering import harmless, show, visible
 from simulation.abuses import ABUSES, abuse_named
 from simulation.scenario import load, shipped_names
 
@@ -37,29 +36,26 @@ def list_scenarios(context: typer.Context) -> None:
         table.add_column(heading)
     for name in shipped_names():
         story = load(name)
-        table.add_row(name, str(len(story.members)), str(story.days), visible(story.title))
-    Console(highlight=False).print(table)
+        table.add_row(name, str(len(story.members)), str(story.days), harmless(story.title))
+    show(table)
 
 
 def show_scenario(name: Name) -> None:
     """Show what a scenario tells."""
     story = load(name)
-    console = Console(highlight=False)
-    console.print(Text(visible(story.title), style="bold"))
+    show(Text(visible(story.title), style="bold"))
     for line in story.summary.strip().splitlines():
-        console.print(Text(visible(line)))
-    console.print(f"members: {', '.join(story.members)}", soft_wrap=False)
-    console.print(f"from {story.begins} for {story.days} days")
+        show(harmless(line))
+    show(harmless(f"members: {', '.join(story.members)}"))
+    show(harmless(f"from {story.begins} for {story.days} days"))
     for alert in story.alerts:
-        console.print(
-            Text(visible(f"{alert.at:>8}  {alert.source}  {alert.label} ({alert.defect})"))
-        )
+        show(harmless(f"{alert.at:>8}  {alert.source}  {alert.label} ({alert.defect})"))
     for event in story.events:
         whom = event.member or event.label
-        console.print(Text(visible(f"{event.at:>8}  {event.kind}  {whom}")))
+        show(harmless(f"{event.at:>8}  {event.kind}  {whom}"))
     for planted in story.violations:
         records = ", ".join(planted.records)
-        console.print(Text(visible(f"planted: {planted.checker} at {planted.node}: {records}")))
+        show(harmless(f"planted: {planted.checker} at {planted.node}: {records}"))
 
 
 def list_abuses(context: typer.Context) -> None:
@@ -71,17 +67,16 @@ def list_abuses(context: typer.Context) -> None:
         table.add_column(heading)
     for abuse in ABUSES:
         table.add_row(abuse.abuse_id, abuse.name, abuse.title)
-    Console(highlight=False).print(table)
+    show(table)
 
 
 def show_abuse(name: Annotated[str, typer.Argument(help="id or name of an abuse")]) -> None:
     """Show one abuse: the rule it breaks, what the network makes of it, and its lesson."""
     abuse = abuse_named(name)
-    console = Console(highlight=False)
-    console.print(Text(f"{abuse.abuse_id} {abuse.title}", style="bold"))
+    show(Text(f"{abuse.abuse_id} {abuse.title}", style="bold"))
     for label, text in (
         ("breaks", abuse.rule),
         ("expected", abuse.expected),
         ("lesson", abuse.lesson),
     ):
-        console.print(Text(f"{label}: {text}"))
+        show(harmless(f"{label}: {text}"))

@@ -1,14 +1,21 @@
 """The command line: what a person types, the line that comes back, and the exit code."""
 
 import json
+import re
+import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from msgspec import Struct
 
+from console import cli
 from console.cli import main
+from console.commands import stories
+from simulation.run_folder import folder_name
+from simulation.scenario import load
 
 
 class Ended(Struct, frozen=True):
@@ -83,7 +90,59 @@ BAD_INPUT = [
     (("pki", "init", "--out", "keys", "--begins", "then"), "--begins then"),
     (("node", "--settings", "missing.toml"), "missing.toml"),
     (("frobnicate",), "frobnicate"),
+    (("inject", "refugee", "--source", "XA", "--count", "1001"), "1000"),
+    (("run", "first_light", "--seed", ""), "--seed is empty"),
+    (("run", "first_light", "--seed", "\udcff"), "--seed is no text"),
+    (("run", "first_light", "--bus", "embedded", "--out", "/dev/null"), "is no folder"),
 ]
+
+
+UNFIT_SETTINGS = [
+    ("review.slot=0", "$.review.slot"),
+    ("review.reviewers=0", "$.review.reviewers"),
+    ("review.review_shortest=-1", "$.review.review_shortest"),
+    ("review.review_longest=1", "review_shortest is longer"),
+    ("slot_hours=0", "$.slot_hours"),
+    ("scale=0", "$.scale"),
+    ("scale=nan", "$.scale"),
+    ("scale=inf", "$.scale"),
+    ("days=0", "$.days"),
+    ("days=100000000", "$.days"),
+    ("days=2.5", "$.days"),
+    ("settle_days_max=-1", "$.settle_days_max"),
+    ("background.diffusions=-1", "$.background.diffusions"),
+    ("background.diffusions=1000001", "$.background.diffusions"),
+    ("background.defective_share=7", "$.background.defective_share"),
+    ("background.defects={}", "needs background.defects"),
+    ("background.to_all=-0.1", "$.background.to_all"),
+    ("background.listed_max=0", "$.background.listed_max"),
+    ("policy.located_share=1.5", "$.policy.located_share"),
+    ("policy.retraction_set_period=0", "$.policy.retraction_set_period"),
+    ("members=[]", "$.members"),
+    ('name="../../x"', "$.name"),
+    ('name="x\\n"', "$.name"),
+    ('begins="9999-12-30T00:00:00.000Z"', "is not within 1970 to 2199"),
+]
+
+
+@pytest.mark.parametrize(("setting", "told"), UNFIT_SETTINGS, ids=lambda value: str(value)[:40])
+def test_setting_out_of_its_bounds_is_bad_input(
+    terminal: Terminal, tmp_path: Path, setting: str, told: str
+) -> None:
+    """A number that nothing can be simulated with is refused before anything is written."""
+    ended = terminal.i247("run", "first_light", "--bus", "embedded", "--set", setting)
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1, ended.err
+    assert told in ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_number_is_taken_where_a_fraction_is_meant() -> None:
+    """TOML tells 1 from 1.0; a person who writes a scenario need not."""
+    story = load(
+        "first_light", {"scale": "2", "background.to_all": "1", "policy.located_share": "0"}
+    )
+    assert (story.scale, story.background.to_all, story.policy.located_share) == (2, 1, 0)
 
 
 @pytest.mark.parametrize(("arguments", "told"), BAD_INPUT, ids=lambda value: str(value)[:40])
@@ -104,6 +163,9 @@ STORY_FAULTS = [
     ('source = "XA"', 'source = "XQ"', "'XQ' is no member"),
     ('to = ["XB"]', 'to = ["Z-MOON"]', "'Z-MOON' is no member"),
     ('at = "3h"', 'at = "noon"', "'noon' is no span of time"),
+    ('at = "3h"', 'at = "99999999d"', "longer than 3660 days"),
+    ("format_version = 1", "extends = 5\nformat_version = 1", "names no scenario"),
+    ("format_version = 1", "extends = 'story.toml'", "extend one another"),
     ("days = 2", "days = 2\n[profiles]\nXA = 'ghost'\n", "no profile 'ghost'"),
     ("days = 2", "days = 2\n[profiles]\nXQ = 'acts_on_pending'\n", "'XQ' is no member"),
     ('begins = "2024-03-04T00:00:00.000Z"', 'begins = "today"', "no UTC instant"),
@@ -190,6 +252,120 @@ def test_run_whose_results_were_changed_is_not_verified(terminal: Terminal, tmp_
     ended = terminal.i247("verify", "here")
     assert ended.code == 1
     assert "says something else about counts" in ended.err
+
+
+HISTORY_CHANGES = [
+    (lambda _: b"", "says something else than the stores"),
+    (
+        lambda history: history.replace(b"diffusion_issued", b"diffusion_hidden", 1),
+        "says something",
+    ),
+    (lambda _: None, "history.jsonl is missing"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), HISTORY_CHANGES, ids=["emptied", "altered", "missing"])
+def test_run_whose_history_was_changed_is_not_verified(
+    terminal: Terminal, tmp_path: Path, change: Callable[[bytes], bytes | None], told: str
+) -> None:
+    """A history that the stores do not bear out is named, and so is one that is gone."""
+    (tmp_path / "story.toml").write_text(STORY)
+    assert terminal.i247("run", "story.toml", "--bus", "embedded", "--out", "here").code == 0
+    history = tmp_path / "here" / "history.jsonl"
+    changed = change(history.read_bytes())
+    history.unlink()
+    if changed is not None:
+        history.write_bytes(changed)
+    ended = terminal.i247("verify", "here")
+    assert ended.code == 1
+    assert told in ended.err
+
+
+@pytest.mark.parametrize("content", [b'{"wall_seconds": 1', b"[]", b"{}", b"\xff"])
+def test_results_that_cannot_be_read_are_bad_input(
+    terminal: Terminal, tmp_path: Path, content: bytes
+) -> None:
+    """Results cut short are no verdict: they are told in one line with their file."""
+    (tmp_path / "story.toml").write_text(STORY)
+    assert terminal.i247("run", "story.toml", "--bus", "embedded", "--out", "here").code == 0
+    (tmp_path / "here" / "results.json").write_bytes(content)
+    ended = terminal.i247("verify", "here")
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "results.json" in ended.err
+
+
+def test_folder_that_cannot_be_made_is_told_in_one_line(terminal: Terminal, tmp_path: Path) -> None:
+    """What the file system refuses is neither a verdict nor a defect."""
+    (tmp_path / "story.toml").write_text(STORY)
+    (tmp_path / "runs").write_text("no folder")
+    ended = terminal.i247("run", "story.toml", "--bus", "embedded")
+    assert ended.code == 4
+    assert "runs cannot be made" in ended.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("seed", ["../../x", "a/b", "..", "", " ", "\x1b[31m", "é" * 500])
+def test_any_seed_gives_a_folder_of_its_own_beside_the_others(seed: str) -> None:
+    """No seed leads out of the folder of runs, and no two unfit ones share a name."""
+    name = folder_name("two", "embedded", seed)
+    assert re.fullmatch(r"two-embedded-[A-Za-z0-9_-]{1,40}", name)
+    assert name != folder_name("two", "embedded", seed + "!")
+
+
+@pytest.mark.parametrize("command", ["run", "inject"])
+def test_folder_is_shown_without_what_moves_a_terminal(
+    terminal: Terminal, tmp_path: Path, command: str
+) -> None:
+    """Escape and direction characters and brackets in a folder's name are only ever text."""
+    (tmp_path / "story.toml").write_text(STORY)
+    arguments = ["run", "story.toml"]
+    if command == "inject":
+        arguments = ["inject", "T-01", "--source", "XA", "--into", "story.toml", "--at", "6h"]
+    ended = terminal.i247(*arguments, "--bus", "embedded", "--out", "w\x1b[31m\u202e[bold]")
+    assert ended.code == 0, ended.err
+    assert "results in w<U+001B>[31m<U+202E>[bold]" in ended.out
+    assert not {"\x1b", "\u202e"} & set(ended.out)
+    assert all(line == line.rstrip() for line in ended.out.splitlines())
+
+
+@pytest.mark.parametrize("options", [(), ("--traceback",)])
+def test_error_nobody_foresaw_is_no_verdict(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, options: Sequence[str]
+) -> None:
+    """It ends with 4 and one line; where it came up in full is shown to those who ask."""
+
+    def broken(_: object) -> None:
+        message = "[/oops]"
+        raise KeyError(message)
+
+    monkeypatch.setattr(stories, "abuse_named", broken)
+    ended = terminal.i247(*options, "abuses", "show", "T-01")
+    assert ended.code == 4
+    last = ended.err.splitlines()[-1]
+    assert "i247: failed: KeyError at test_cli:" in last or "at stories:" in last
+    assert last.endswith("(this is a defect; see --traceback)")
+    assert ("Traceback" in ended.err) is bool(options)
+
+
+def test_interrupted_run_says_so_and_writes_nothing(tmp_path: Path) -> None:
+    """Ctrl-C ends a run with 130 and one line, also where only the event loop sees it."""
+    code = "import sys; from console.cli import main; sys.argv[0] = 'i247'; main()"
+    arguments = ("run", "first_light", "--bus", "embedded", "--set", "background.diffusions=2000")
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(cli.__file__).parent.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert first.startswith("day 1"), first + rest
+    assert process.returncode == 130
+    assert rest.splitlines()[-1] == "i247: interrupted; nothing was written"
+    assert not list(tmp_path.iterdir())
 
 
 def test_folder_that_holds_something_is_never_written_over(
