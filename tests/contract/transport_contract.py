@@ -146,7 +146,8 @@ class DeliveryContract:
             return len(arrived)
 
         await assert_becomes(queues_seen, len(QueueKind))
-        assert arrived == {queue_name(kind, recipient): kind.value.encode() for kind in QueueKind}
+        expected = {queue_name(kind, recipient): kind.value.encode() for kind in QueueKind}
+        assert arrived == expected, f"{arrived} is not {expected}"
 
     async def test_large_content_arrives_unchanged(self, bus: BusUnderTest) -> None:
         """Content larger than one frame is put together again."""
