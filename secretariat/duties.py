@@ -161,7 +161,14 @@ def _note_disclosed(turn: Turn, message: VerifiedMessage, members: list[str], vi
 
 
 def _receive_hit(turn: Turn, message: VerifiedMessage) -> Effect:
-    """A hit discloses a holder; what it says of the person is for the source, and not kept."""
+    """A hit discloses a holder; what it says of the person is for the source, and not kept.
+
+    One that names no version known here discloses nothing: anybody can make up a digest.
+    """
+    standing = turn.stores.records.standing(key_of(message.statement))
+    version = standing.versions.get(_named(message))
+    if version is None or not version.known:
+        return Effect(Outcome.NO_EFFECT)
     _note_disclosed(turn, message, [message.statement.source], "hit")
     return Effect(Outcome.APPLIED)
 

@@ -107,6 +107,15 @@ class Retraction(Header, frozen=True, kw_only=True, tag="retraction"):
 
     claims: RetractionClaims
 
+    @property
+    def ends_at_addressees_alone(self) -> bool:
+        """Whether it takes the record from its addressees, while the record lives on elsewhere.
+
+        It is an update for holders to whom the source did not address the version in force.
+        """
+        updates = self.claims.action is RetractionAction.UPDATE
+        return updates and self.body_commitment is None
+
 
 class RetractionReceipt(Header, frozen=True, kw_only=True, tag="retraction_receipt"):
     """A holder's signed answer to a retraction."""

@@ -5,7 +5,7 @@ of every version and from whoever disclosed a copy in a hit, a doubt or a receip
 secretariat never asked is a violation as much as one that stays silent or declines.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from bus.identifiers import SECRETARIAT
@@ -24,7 +24,6 @@ from simulation.judgement.checkers.finding import CheckerResult, Findings
 
 NAME: Final = "retraction_complete"
 DECLINED: Final = "it declines to delete"
-_DISCLOSING_TYPES: Final = frozenset({"hit", "doubt"})
 _DISCHARGING: Final[Mapping[RetractionAction, frozenset[RetractionOutcome]]] = {
     RetractionAction.DELETE: frozenset({RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}),
     RetractionAction.UPDATE: frozenset(
@@ -79,11 +78,19 @@ def _taken_back(evidence: Evidence) -> set[RecordKey]:
 
 
 def _was_told(issued: Sequence[Retraction], sent: Sequence[Retraction]) -> bool:
-    """Tell whether a holder was sent what it needs: one deletion, or else every update."""
+    """Tell whether a holder was sent what it needs: one deletion, or else every update.
+
+    An update of one version may go out twice: with the replacing version to its addressees, and
+    without it to the other holders.
+    """
     deletes = RetractionAction.DELETE
     if any(each.claims.action is deletes for each in issued):
         return any(each.claims.action is deletes for each in sent)
-    return bool(issued) and len(sent) == len(issued)
+    return bool(issued) and _versions(issued) == _versions(sent)
+
+
+def _versions(retractions: Sequence[Retraction]) -> set[bytes | None]:
+    return {each.record.statement_digest for each in retractions if each.record is not None}
 
 
 def holders_of(evidence: Evidence, key: RecordKey) -> frozenset[str]:
@@ -92,19 +99,24 @@ def holders_of(evidence: Evidence, key: RecordKey) -> frozenset[str]:
     tables = evidence.secretariat.own if evidence.secretariat else None
     if tables is not None:
         found |= tables.holders.get(key, frozenset())
-    for statement in evidence.proven.get(key, ()):
+    proven = evidence.proven.get(key, ())
+    known = {each.digest for each in proven if each.message_type in VERSION_TYPES}
+    for statement in proven:
         if statement.message_type in VERSION_TYPES or statement.message_type == "release":
             found.update(statement.header.addressees)
-        elif _discloses(statement):
+        elif _discloses(statement, known):
             found.add(statement.header.source)
     return frozenset(found & set(evidence.facts.members) - {SECRETARIAT})
 
 
-def _discloses(statement: SignedStatement) -> bool:
+def _discloses(statement: SignedStatement, known: Collection[bytes]) -> bool:
+    """Tell whether its signer admits to a copy; a hit on what nobody sent admits to nothing."""
     header = statement.header
     if isinstance(header, RetractionReceipt):
         return header.claims.outcome is not RetractionOutcome.NOT_HELD
-    return statement.message_type in _DISCLOSING_TYPES
+    if statement.message_type == "hit":
+        return statement.version in known
+    return statement.message_type == "doubt"
 
 
 def _receipts(secretariat: StoreEvidence) -> dict[tuple[str, str], RetractionOutcome]:
