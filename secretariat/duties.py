@@ -125,6 +125,8 @@ def _receive_version(turn: Turn, message: VerifiedMessage) -> Effect:
     """Record the copy and its holders; the tick opens the case."""
     change, effect = store_version(turn, message)
     _note_holders(turn, change.key, message.statement, "addressed")
+    if change.after.ended:
+        CaseStore(turn.stores.database).follow_ending(change.key, message.digest)
     if effect.outcome is Outcome.APPLIED:
         CaseStore(turn.stores.database).submit(
             change.key, message.digest, message.statement.message_id
@@ -217,7 +219,9 @@ def _receive_receipt(turn: Turn, message: VerifiedMessage) -> Effect:
     owed = ledger.obligation(statement.in_reply_to or "", statement.source)
     if owed is None or owed.key != key_of(statement):
         return Effect(Outcome.NO_EFFECT, statement.claims.outcome)
-    ledger.settle(owed, statement.claims.outcome, turn.now)
+    before = owed.state
+    if ledger.settle(owed, statement.claims.outcome, turn.now) is before:
+        return Effect(Outcome.NO_EFFECT, statement.claims.outcome)
     return Effect(Outcome.APPLIED, statement.claims.outcome)
 
 

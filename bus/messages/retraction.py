@@ -1,5 +1,6 @@
 """Statements by which data are taken back, and by which it is said that they are gone."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -26,6 +27,15 @@ class RetractionOutcome(StrEnum):
     UPDATED = "updated"
     NOT_HELD = "not_held"
     DECLINED = "declined"
+
+
+DISCHARGING: Final[Mapping[RetractionAction, frozenset[RetractionOutcome]]] = {
+    RetractionAction.DELETE: frozenset({RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}),
+    RetractionAction.UPDATE: frozenset(
+        {RetractionOutcome.UPDATED, RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}
+    ),
+}
+"""Which answers discharge a holder, by what it was told to do."""
 
 
 class DeclineReason(StrEnum):

@@ -5,11 +5,12 @@ of every version and from whoever disclosed a copy in a hit, a doubt or a receip
 secretariat never asked is a violation as much as one that stays silent or declines.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from bus.identifiers import SECRETARIAT
 from bus.messages.retraction import (
+    DISCHARGING,
     Retraction,
     RetractionAction,
     RetractionOutcome,
@@ -24,12 +25,6 @@ from simulation.judgement.checkers.finding import CheckerResult, Findings
 
 NAME: Final = "retraction_complete"
 DECLINED: Final = "it declines to delete"
-_DISCHARGING: Final[Mapping[RetractionAction, frozenset[RetractionOutcome]]] = {
-    RetractionAction.DELETE: frozenset({RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}),
-    RetractionAction.UPDATE: frozenset(
-        {RetractionOutcome.UPDATED, RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}
-    ),
-}
 
 
 def check(evidence: Evidence) -> CheckerResult:
@@ -52,7 +47,10 @@ def check(evidence: Evidence) -> CheckerResult:
             if not _was_told(issued, sent):
                 findings.add(holder, key, "it was never asked to delete")
             for retraction in sent:
-                fault = _fault(retraction, receipts.get((retraction.message_id, holder)))
+                outcome = receipts.get((retraction.message_id, holder))
+                if outcome is None and _superseded(retraction, sent):
+                    continue  # the receipt for the deletion counts
+                fault = _fault(retraction, outcome)
                 if fault is not None:
                     findings.add(holder, key, fault)
     return findings.result()
@@ -119,6 +117,15 @@ def _discloses(statement: SignedStatement, known: Collection[bytes]) -> bool:
     return statement.message_type == "doubt"
 
 
+def _superseded(retraction: Retraction, sent: Sequence[Retraction]) -> bool:
+    """Tell whether a holder was sent a deletion after an update, so that the update is void."""
+    return retraction.claims.action is RetractionAction.UPDATE and any(
+        each.claims.action is RetractionAction.DELETE
+        and each.claims.number > retraction.claims.number
+        for each in sent
+    )
+
+
 def _receipts(secretariat: StoreEvidence) -> dict[tuple[str, str], RetractionOutcome]:
     """Return what each holder answered to each retraction; a discharge outlasts a decline."""
     found: dict[tuple[str, str], RetractionOutcome] = {}
@@ -136,6 +143,6 @@ def _fault(retraction: Retraction, outcome: RetractionOutcome | None) -> str | N
         return "it has signed no receipt"
     if outcome is RetractionOutcome.DECLINED:
         return DECLINED
-    if outcome not in _DISCHARGING[retraction.claims.action]:
+    if outcome not in DISCHARGING[retraction.claims.action]:
         return f"it answered {outcome} to an order to {retraction.claims.action}"
     return None

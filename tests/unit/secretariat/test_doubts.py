@@ -113,6 +113,22 @@ class TestHiddenVersion:
         assert set(office.states(office.members["XD"])) == {"deleted"}
         assert set(office.obligations()) == {"XA", "XB", "XC", "XD"}
 
+    def test_new_addressee_of_a_record_that_has_ended_is_told_at_once(self) -> None:
+        """The amendment came to the secretariat after the end; nobody has to doubt it first."""
+        office = Office()
+        done = office.diffuse(to=("XB",))
+        office.order("XA", IssueWithdrawal("one"), NOW + HOUR)
+        office.run(DECIDED, NOW + SLOT)
+        first = Version("XA", done.record_id, done.digest)
+        late = issued(Amendment, "XA", ("IPSG", "XD"), AlertClaims(Colour.RED, 1), record=first,
+                      body=case_file(), now=DECIDED)  # fmt: skip
+        office.members["XD"].receive([delivery(late, "XD")], DECIDED)
+        brought(office, late, DECIDED)
+        assert outcomes(office.gs, "amendment") == ["withheld"]
+        office.run(DECIDED + SLOT, DECIDED)
+        assert bodies(office.members["XD"]) == []
+        assert office.obligations()["XD"] == "discharged"
+
     def test_version_of_a_record_that_has_ended_is_retracted_where_it_was_found(self) -> None:
         """An amendment to an ended record, sent past the secretariat, ends at its holder too."""
         office = Office()

@@ -68,6 +68,26 @@ class TestReminders:
         assert office.obligations()["XC"] == "discharged"
         assert office.gs.open_work(NOW + 6 * DAY) == 0
 
+    def test_update_that_never_left_is_owed_no_longer_once_the_record_ends(self) -> None:
+        """What it carried is gone; the member that was away owes the deletion instead."""
+        office = Office(absent=("XC",))
+        office.diffuse(case_file(subject=person(date_of_birth=None)), to=("XB", "XC"))
+        office.run(NOW + 6 * HOUR)
+        office.order("XA", IssueAmendment("one", case_file=case_file()), NOW + 9 * HOUR)
+        office.run(NOW + DAY, NOW + 9 * HOUR)
+        assert office.obligations()["XC"] == "owed"
+        office.order("XA", IssueWithdrawal("one"), NOW + DAY)
+        office.run(NOW + 2 * DAY, NOW + DAY + SLOT)
+        states = rows(
+            office.gs,
+            "SELECT action, state FROM obligations JOIN campaigns USING (message_id)"
+            " WHERE member = 'XC' ORDER BY number",
+        )
+        assert states == [("update", "superseded"), ("delete", "owed")]
+        office.post.parties["XC"] = office.members["XC"]
+        office.run(NOW + 4 * DAY, NOW + 2 * DAY)
+        assert office.gs.open_work(NOW + 4 * DAY) == 0
+
     def test_next_reminder_makes_the_secretariat_due(self) -> None:
         """Nothing else would wake it before the next set."""
         office = Office(absent=("XC",))
