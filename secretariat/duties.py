@@ -28,6 +28,7 @@ from bus.verification import VerifiedMessage
 from secretariat import case_store, set_office
 from secretariat import retraction as ledger_schema
 from secretariat.case_store import CaseStore
+from secretariat.marks import answer_doubters
 from secretariat.retraction import RetractionLedger
 from secretariat.retraction_office import RetractionOffice
 from secretariat.review import CaseState, ReviewSettings
@@ -75,7 +76,7 @@ class SecretariatDuties:
         cases = CaseStore(database)
         if cases.has_submissions() or SetOffice(database).has_requests():
             return turn.now
-        if CaseStore(database).endings():
+        if cases.endings() or cases.doubters():
             return turn.now
         if cases.queue_length() and cases.reviewers_busy() < self._settings.reviewers:
             return turn.now
@@ -97,6 +98,7 @@ class SecretariatDuties:
             database.set_meta("next_set_at", (turn.now // period + 1) * period)
         sets.answer_requests(turn)
         self._desk.open_cases(turn)
+        answer_doubters(turn)
         self._follow_endings(turn)
         self._desk.conclude(turn)
         self._desk.assign(turn)
@@ -190,6 +192,9 @@ def _receive_doubt(turn: Turn, message: VerifiedMessage) -> Effect:
     _note_disclosed(turn, message, members, "doubt")
     known = turn.stores.inbox.known_digest(statement.source, statement.message_id)
     if known == inner.digest:
+        CaseStore(turn.stores.database).note_doubter(
+            key_of(statement), inner.digest, message.statement.source
+        )
         return Effect(Outcome.NO_EFFECT)
     if known is None and inner.body_octets is not None:
         effect = store_carried_version(turn, inner, message.statement.message_id)

@@ -83,6 +83,31 @@ class TestHiddenVersion:
         brought(office, doubt(packed(HIDDEN), version_of(HIDDEN)))
         assert outcomes(office.gs, "doubt") == ["no_effect"]
 
+    def test_mark_and_decision_that_were_lost_come_again_for_a_doubt(self) -> None:
+        """The very same statements, to the doubter alone."""
+        office = Office(absent=("XB",))
+        brought(office, HIDDEN)
+        office.run(DECIDED)
+        office.post.parties["XB"] = office.members["XB"]
+        office.members["XB"].receive([delivery(HIDDEN, "XB")], DECIDED)
+        assert office.states(office.members["XB"]) == ["unregistered"]
+        office.run(DECIDED + DAY + SLOT, DECIDED)
+        assert office.states(office.members["XB"]) == ["validated"]
+        assert outcomes(office.gs, "doubt") == ["no_effect"]
+        assert len(said(office.gs, "review_opened")) == len(said(office.gs, "review_decision")) == 1
+
+    def test_doubter_that_no_mark_was_addressed_to_gets_one_of_its_own(self) -> None:
+        """It holds the version by another way than the source's addressees say."""
+        office = Office()
+        brought(office, HIDDEN)
+        office.run(DECIDED)
+        brought(office, doubt(packed(HIDDEN), version_of(HIDDEN), "XD"), DECIDED)
+        office.run(DECIDED, DECIDED)
+        told = [each.addressees for kind in ("review_opened", "review_decision")
+                for each in said(office.gs, kind)]  # fmt: skip
+        assert told == [["XA", "XB", "XC"], ["XD"], ["XA", "XB", "XC"], ["XD"]]
+        assert office.states() == ["validated"]
+
     def test_version_that_nobody_can_read_is_rejected_at_all_signed_addressees(self) -> None:
         """Its header is signed, so the source cannot deny whom it sent it to."""
         office = Office()
