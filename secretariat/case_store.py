@@ -36,6 +36,10 @@ CREATE TABLE holders (
     via TEXT NOT NULL, since INTEGER NOT NULL,
     PRIMARY KEY (source, record_id, member)
 ) WITHOUT ROWID;
+CREATE TABLE doubters (
+    source TEXT NOT NULL, record_id TEXT NOT NULL, digest BLOB NOT NULL, member TEXT NOT NULL,
+    PRIMARY KEY (source, record_id, digest, member)
+) WITHOUT ROWID;
 CREATE TABLE closed_cases (person_key TEXT, source TEXT, PRIMARY KEY (person_key, source))
     WITHOUT ROWID;
 """
@@ -115,6 +119,22 @@ class CaseStore:
     def clear_endings(self) -> None:
         """Note that every ending was followed."""
         self._execute("DELETE FROM endings")
+
+    def note_doubter(self, key: RecordKey, digest: bytes, member: str) -> None:
+        """Have the next tick tell a member how a version stands that is known here."""
+        self._execute(
+            "INSERT OR IGNORE INTO doubters VALUES (?, ?, ?, ?)",
+            (key.source, key.record_id, digest, member),
+        )
+
+    def doubters(self) -> list[tuple[RecordKey, bytes, str]]:
+        """Return the versions in doubt, each with who doubts it, in a fixed order."""
+        rows = self._execute("SELECT * FROM doubters ORDER BY 1, 2, 3, 4").fetchall()
+        return [(RecordKey(row[0], row[1]), row[2], row[3]) for row in rows]
+
+    def clear_doubters(self) -> None:
+        """Note that every doubter was answered."""
+        self._execute("DELETE FROM doubters")
 
     def next_number(self, key: RecordKey) -> int:
         """Return the next of the secretariat's numbers on a record."""

@@ -28,6 +28,7 @@ from bus.verification import VerifiedMessage
 from secretariat import case_store, set_office
 from secretariat import retraction as ledger_schema
 from secretariat.case_store import CaseStore
+from secretariat.marks import answer_doubters
 from secretariat.retraction import RetractionLedger
 from secretariat.retraction_office import RetractionOffice
 from secretariat.review import CaseState, ReviewSettings
@@ -75,7 +76,7 @@ class SecretariatDuties:
         cases = CaseStore(database)
         if cases.has_submissions() or SetOffice(database).has_requests():
             return turn.now
-        if CaseStore(database).endings():
+        if cases.endings() or cases.doubters():
             return turn.now
         if cases.queue_length() and cases.reviewers_busy() < self._settings.reviewers:
             return turn.now
@@ -97,6 +98,7 @@ class SecretariatDuties:
             database.set_meta("next_set_at", (turn.now // period + 1) * period)
         sets.answer_requests(turn)
         self._desk.open_cases(turn)
+        answer_doubters(turn)
         self._follow_endings(turn)
         self._desk.conclude(turn)
         self._desk.assign(turn)
@@ -125,6 +127,8 @@ def _receive_version(turn: Turn, message: VerifiedMessage) -> Effect:
     """Record the copy and its holders; the tick opens the case."""
     change, effect = store_version(turn, message)
     _note_holders(turn, change.key, message.statement, "addressed")
+    if change.after.ended:
+        CaseStore(turn.stores.database).follow_ending(change.key, message.digest)
     if effect.outcome is Outcome.APPLIED:
         CaseStore(turn.stores.database).submit(
             change.key, message.digest, message.statement.message_id
@@ -161,7 +165,14 @@ def _note_disclosed(turn: Turn, message: VerifiedMessage, members: list[str], vi
 
 
 def _receive_hit(turn: Turn, message: VerifiedMessage) -> Effect:
-    """A hit discloses a holder; what it says of the person is for the source, and not kept."""
+    """A hit discloses a holder; what it says of the person is for the source, and not kept.
+
+    One that names no version known here discloses nothing: anybody can make up a digest.
+    """
+    standing = turn.stores.records.standing(key_of(message.statement))
+    version = standing.versions.get(_named(message))
+    if version is None or not version.known:
+        return Effect(Outcome.NO_EFFECT)
     _note_disclosed(turn, message, [message.statement.source], "hit")
     return Effect(Outcome.APPLIED)
 
@@ -181,6 +192,9 @@ def _receive_doubt(turn: Turn, message: VerifiedMessage) -> Effect:
     _note_disclosed(turn, message, members, "doubt")
     known = turn.stores.inbox.known_digest(statement.source, statement.message_id)
     if known == inner.digest:
+        CaseStore(turn.stores.database).note_doubter(
+            key_of(statement), inner.digest, message.statement.source
+        )
         return Effect(Outcome.NO_EFFECT)
     if known is None and inner.body_octets is not None:
         effect = store_carried_version(turn, inner, message.statement.message_id)
@@ -210,7 +224,9 @@ def _receive_receipt(turn: Turn, message: VerifiedMessage) -> Effect:
     owed = ledger.obligation(statement.in_reply_to or "", statement.source)
     if owed is None or owed.key != key_of(statement):
         return Effect(Outcome.NO_EFFECT, statement.claims.outcome)
-    ledger.settle(owed, statement.claims.outcome, turn.now)
+    before = owed.state
+    if ledger.settle(owed, statement.claims.outcome, turn.now) is before:
+        return Effect(Outcome.NO_EFFECT, statement.claims.outcome)
     return Effect(Outcome.APPLIED, statement.claims.outcome)
 
 

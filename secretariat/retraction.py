@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from bus.instants import Instant
-from bus.messages.retraction import RetractionOutcome
+from bus.messages.retraction import DISCHARGING, RetractionAction, RetractionOutcome
 from bus.storage.database import Database
 from bus.storage.records import RecordKey
 
@@ -35,6 +35,8 @@ class ObligationState(StrEnum):
     """Silent past the deadline; named, and reminded until it answers."""
     DISCHARGED = "discharged"
     DECLINED = "declined"
+    SUPERSEDED = "superseded"
+    """An update that its holder owed when the whole record went; the deletion is owed instead."""
 
 
 class Campaign(Struct, frozen=True):
@@ -58,15 +60,21 @@ class Obligation(Struct, frozen=True):
     state: ObligationState
     key: RecordKey
     deadline: Instant
+    action: RetractionAction
 
 
-def state_after(state: ObligationState, outcome: RetractionOutcome) -> ObligationState:
-    """Return where a holder stands after its receipt. A discharge is never undone by a decline."""
-    if state is ObligationState.DISCHARGED:
+def state_after(
+    state: ObligationState, action: RetractionAction, outcome: RetractionOutcome
+) -> ObligationState:
+    """Return where a holder stands after its receipt. A discharge is never undone by a decline.
+
+    An answer that does not carry out what was ordered changes nothing.
+    """
+    if state in (ObligationState.DISCHARGED, ObligationState.SUPERSEDED):
         return state
-    if outcome is RetractionOutcome.DECLINED:
-        return ObligationState.DECLINED
-    return ObligationState.DISCHARGED
+    if outcome in DISCHARGING[action]:
+        return ObligationState.DISCHARGED
+    return ObligationState.DECLINED if outcome is RetractionOutcome.DECLINED else state
 
 
 class RetractionLedger:
@@ -77,7 +85,12 @@ class RetractionLedger:
         self._execute = database.connection.execute
 
     def open_campaign(self, campaign: Campaign, members: Sequence[str], repeat_at: Instant) -> None:
-        """Enter a retraction and what each holder owes for it."""
+        """Enter a retraction and what each holder owes for it.
+
+        A deletion supersedes the updates of the record: what they carry is gone.
+        """
+        if campaign.action == RetractionAction.DELETE:
+            self._supersede_updates(campaign)
         self._execute(
             "INSERT INTO campaigns VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -95,6 +108,14 @@ class RetractionLedger:
         self._database.connection.executemany(
             "INSERT INTO obligations VALUES (?, ?, 'owed', ?, NULL, NULL, 1)",
             [(campaign.message_id, member, repeat_at) for member in members],
+        )
+
+    def _supersede_updates(self, deletion: Campaign) -> None:
+        self._execute(
+            "UPDATE obligations SET state = 'superseded', settled_at = ?, repeat_at = NULL"
+            " WHERE state IN ('owed', 'overdue') AND message_id IN (SELECT message_id"
+            " FROM campaigns WHERE source = ? AND record_id = ? AND action = 'update')",
+            (deletion.opened_at, deletion.key.source, deletion.key.record_id),
         )
 
     def was_ended(self, key: RecordKey) -> bool:
@@ -117,15 +138,16 @@ class RetractionLedger:
     def obligation(self, message_id: str, member: str) -> Obligation | None:
         """Return what a member owes for a retraction, if it was asked at all."""
         row = self._execute(
-            "SELECT o.message_id, member, state, source, record_id, deadline FROM obligations o"
-            " JOIN campaigns USING (message_id) WHERE message_id = ? AND member = ?",
+            f"{_OBLIGATION} WHERE message_id = ? AND member = ?",
             (message_id, member),
         ).fetchone()
         return _obligation(row) if row else None
 
     def settle(self, owed: Obligation, outcome: RetractionOutcome, now: Instant) -> ObligationState:
         """Enter a receipt and return where the holder stands now."""
-        state = state_after(owed.state, outcome)
+        state = state_after(owed.state, owed.action, outcome)
+        if state is owed.state:
+            return state
         self._execute(
             "UPDATE obligations SET state = ?, settled_at = coalesce(settled_at, ?),"
             " repeat_at = NULL WHERE message_id = ? AND member = ?",
@@ -136,8 +158,7 @@ class RetractionLedger:
     def to_repeat(self, now: Instant) -> list[Obligation]:
         """Return the silent holders to whom a retraction is due to be repeated."""
         rows = self._execute(
-            "SELECT o.message_id, member, state, source, record_id, deadline FROM obligations o"
-            " JOIN campaigns USING (message_id) WHERE state IN ('owed', 'overdue')"
+            f"{_OBLIGATION} WHERE state IN ('owed', 'overdue')"
             " AND repeat_at <= ? ORDER BY o.message_id, member",
             (now,),
         )
@@ -174,8 +195,19 @@ class RetractionLedger:
         return int(count)
 
 
-def _obligation(row: tuple[str, str, str, str, str, int]) -> Obligation:
-    message_id, member, state, source, record_id, deadline = row
+_OBLIGATION: Final = (
+    "SELECT o.message_id, member, state, source, record_id, deadline, action FROM obligations o"
+    " JOIN campaigns USING (message_id)"
+)
+
+
+def _obligation(row: tuple[str, str, str, str, str, int, str]) -> Obligation:
+    message_id, member, state, source, record_id, deadline, action = row
     return Obligation(
-        message_id, member, ObligationState(state), RecordKey(source, record_id), deadline
+        message_id,
+        member,
+        ObligationState(state),
+        RecordKey(source, record_id),
+        deadline,
+        RetractionAction(action),
     )

@@ -1,5 +1,6 @@
 """Carrying out retractions: to every holder in the ledger, repeated to the silent ones."""
 
+from bus.envelope import open_envelope
 from bus.holdings import erase_record, erase_version
 from bus.instants import instant_to_text
 from bus.messages.correspondence import EnvelopeBody
@@ -38,9 +39,18 @@ class RetractionOffice:
     def replace_everywhere(
         self, turn: Turn, key: RecordKey, old: bytes, replacement: bytes, envelope: bytes
     ) -> None:
-        """Put a compliant version in the place of a rejected one at all holders."""
-        holders, carried = _holders(turn, key), (replacement, envelope)
-        self._order(turn, key, old, RetractionAction.UPDATE, "replaced", holders, carried)
+        """Put a compliant version in the place of a rejected one at all holders.
+
+        It goes to those to whom its source addressed it. Who holds the old version otherwise is
+        sent an update that carries nothing, by which it loses the record.
+        """
+        signed = open_envelope(envelope, header_only=True).statement.addressees
+        holders, update = _holders(turn, key), RetractionAction.UPDATE
+        readers = [member for member in holders if member in signed or member == key.source]
+        others = [member for member in holders if member not in readers]
+        self._order(turn, key, old, update, "replaced", readers, (replacement, envelope))
+        if others:
+            self._order(turn, key, old, update, "not_addressed", others)
         erase_version(turn, key, old)
 
     def _order(
@@ -66,11 +76,11 @@ class RetractionOffice:
                 body=EnvelopeBody(replacement[1]) if replacement else None,
             )
         )
-        before = turn.stores.records.standing(key)
-        after = fold(
-            before, issued.statement, issued.digest, replacement[0] if replacement else None
-        )
-        turn.stores.records.put(key, before, after, turn.now)
+        if replacement is not None or action is RetractionAction.DELETE:
+            before = turn.stores.records.standing(key)
+            carried = replacement[0] if replacement else None
+            after = fold(before, issued.statement, issued.digest, carried)
+            turn.stores.records.put(key, before, after, turn.now)
         ledger.open_campaign(
             Campaign(issued.message_id, key, digest, number, action, cause, turn.now, deadline),
             members,

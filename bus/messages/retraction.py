@@ -1,5 +1,6 @@
 """Statements by which data are taken back, and by which it is said that they are gone."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -26,6 +27,15 @@ class RetractionOutcome(StrEnum):
     UPDATED = "updated"
     NOT_HELD = "not_held"
     DECLINED = "declined"
+
+
+DISCHARGING: Final[Mapping[RetractionAction, frozenset[RetractionOutcome]]] = {
+    RetractionAction.DELETE: frozenset({RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}),
+    RetractionAction.UPDATE: frozenset(
+        {RetractionOutcome.UPDATED, RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}
+    ),
+}
+"""Which answers discharge a holder, by what it was told to do."""
 
 
 class DeclineReason(StrEnum):
@@ -106,6 +116,15 @@ class Retraction(Header, frozen=True, kw_only=True, tag="retraction"):
     """Tells a holder to delete or update. An update carries the replacing version's envelope."""
 
     claims: RetractionClaims
+
+    @property
+    def ends_at_addressees_alone(self) -> bool:
+        """Whether it takes the record from its addressees, while the record lives on elsewhere.
+
+        It is an update for holders to whom the source did not address the version in force.
+        """
+        updates = self.claims.action is RetractionAction.UPDATE
+        return updates and self.body_commitment is None
 
 
 class RetractionReceipt(Header, frozen=True, kw_only=True, tag="retraction_receipt"):

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from bus.identifiers import SECRETARIAT
 from bus.instants import Instant, instant_from_text
 from bus.messages.catalogue import KINDS
-from bus.messages.retraction import RetractionSet, RetractionSetClaims
+from bus.messages.retraction import Retraction, RetractionSet, RetractionSetClaims
 from bus.messages.review import ReviewOutcome
 from bus.retraction_sets import FIRST_HASH, running_hash
 from bus.standing import NOTHING_KNOWN, Ending, Standing, fold
@@ -47,6 +47,7 @@ class Replay:
     """
 
     def __init__(self, store: StoreEvidence, replacements: Mapping[bytes, bytes]) -> None:
+        self._party = store.party
         self._history = store.history
         self._taken_up = {row.kept_digest: row.statement for row in store.inbox}
         self._issued = {row.kept_digest: row.statement for row in store.outbox}
@@ -85,7 +86,7 @@ class Replay:
         self, statement: SignedStatement, digest: bytes
     ) -> list[tuple[RecordKey, Standing, Standing]]:
         key = statement.key
-        if key is None:
+        if key is None or not _concerns(statement, self._party):
             return []
         replacement = self._replacements.get(digest)
         if digest in self._unreadable:
@@ -130,6 +131,14 @@ class Replay:
         return claims.previous_number == self._set_number and claims.running_hash == chained
 
 
+def _concerns(statement: SignedStatement, party: str = "") -> bool:
+    """Tell whether a party is meant; some retractions end a record at their addressees alone."""
+    header = statement.header
+    if isinstance(header, Retraction) and header.ends_at_addressees_alone:
+        return party in header.addressees
+    return True
+
+
 def network_standings(
     proven: Mapping[RecordKey, Iterable[SignedStatement]], replacements: Mapping[bytes, bytes]
 ) -> dict[RecordKey, Standing]:
@@ -138,6 +147,8 @@ def network_standings(
     for key, statements in proven.items():
         standing = NOTHING_KNOWN
         for statement in statements:
+            if not _concerns(statement):
+                continue
             standing = fold(
                 standing, statement.header, statement.digest, replacements.get(statement.digest)
             )

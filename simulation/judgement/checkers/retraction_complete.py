@@ -5,11 +5,12 @@ of every version and from whoever disclosed a copy in a hit, a doubt or a receip
 secretariat never asked is a violation as much as one that stays silent or declines.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from bus.identifiers import SECRETARIAT
 from bus.messages.retraction import (
+    DISCHARGING,
     Retraction,
     RetractionAction,
     RetractionOutcome,
@@ -24,13 +25,6 @@ from simulation.judgement.checkers.finding import CheckerResult, Findings
 
 NAME: Final = "retraction_complete"
 DECLINED: Final = "it declines to delete"
-_DISCLOSING_TYPES: Final = frozenset({"hit", "doubt"})
-_DISCHARGING: Final[Mapping[RetractionAction, frozenset[RetractionOutcome]]] = {
-    RetractionAction.DELETE: frozenset({RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}),
-    RetractionAction.UPDATE: frozenset(
-        {RetractionOutcome.UPDATED, RetractionOutcome.DELETED, RetractionOutcome.NOT_HELD}
-    ),
-}
 
 
 def check(evidence: Evidence) -> CheckerResult:
@@ -53,7 +47,10 @@ def check(evidence: Evidence) -> CheckerResult:
             if not _was_told(issued, sent):
                 findings.add(holder, key, "it was never asked to delete")
             for retraction in sent:
-                fault = _fault(retraction, receipts.get((retraction.message_id, holder)))
+                outcome = receipts.get((retraction.message_id, holder))
+                if outcome is None and _superseded(retraction, sent):
+                    continue  # the receipt for the deletion counts
+                fault = _fault(retraction, outcome)
                 if fault is not None:
                     findings.add(holder, key, fault)
     return findings.result()
@@ -79,11 +76,19 @@ def _taken_back(evidence: Evidence) -> set[RecordKey]:
 
 
 def _was_told(issued: Sequence[Retraction], sent: Sequence[Retraction]) -> bool:
-    """Tell whether a holder was sent what it needs: one deletion, or else every update."""
+    """Tell whether a holder was sent what it needs: one deletion, or else every update.
+
+    An update of one version may go out twice: with the replacing version to its addressees, and
+    without it to the other holders.
+    """
     deletes = RetractionAction.DELETE
     if any(each.claims.action is deletes for each in issued):
         return any(each.claims.action is deletes for each in sent)
-    return bool(issued) and len(sent) == len(issued)
+    return bool(issued) and _versions(issued) == _versions(sent)
+
+
+def _versions(retractions: Sequence[Retraction]) -> set[bytes | None]:
+    return {each.record.statement_digest for each in retractions if each.record is not None}
 
 
 def holders_of(evidence: Evidence, key: RecordKey) -> frozenset[str]:
@@ -92,19 +97,33 @@ def holders_of(evidence: Evidence, key: RecordKey) -> frozenset[str]:
     tables = evidence.secretariat.own if evidence.secretariat else None
     if tables is not None:
         found |= tables.holders.get(key, frozenset())
-    for statement in evidence.proven.get(key, ()):
+    proven = evidence.proven.get(key, ())
+    known = {each.digest for each in proven if each.message_type in VERSION_TYPES}
+    for statement in proven:
         if statement.message_type in VERSION_TYPES or statement.message_type == "release":
             found.update(statement.header.addressees)
-        elif _discloses(statement):
+        elif _discloses(statement, known):
             found.add(statement.header.source)
     return frozenset(found & set(evidence.facts.members) - {SECRETARIAT})
 
 
-def _discloses(statement: SignedStatement) -> bool:
+def _discloses(statement: SignedStatement, known: Collection[bytes]) -> bool:
+    """Tell whether its signer admits to a copy; a hit on what nobody sent admits to nothing."""
     header = statement.header
     if isinstance(header, RetractionReceipt):
         return header.claims.outcome is not RetractionOutcome.NOT_HELD
-    return statement.message_type in _DISCLOSING_TYPES
+    if statement.message_type == "hit":
+        return statement.version in known
+    return statement.message_type == "doubt"
+
+
+def _superseded(retraction: Retraction, sent: Sequence[Retraction]) -> bool:
+    """Tell whether a holder was sent a deletion after an update, so that the update is void."""
+    return retraction.claims.action is RetractionAction.UPDATE and any(
+        each.claims.action is RetractionAction.DELETE
+        and each.claims.number > retraction.claims.number
+        for each in sent
+    )
 
 
 def _receipts(secretariat: StoreEvidence) -> dict[tuple[str, str], RetractionOutcome]:
@@ -124,6 +143,6 @@ def _fault(retraction: Retraction, outcome: RetractionOutcome | None) -> str | N
         return "it has signed no receipt"
     if outcome is RetractionOutcome.DECLINED:
         return DECLINED
-    if outcome not in _DISCHARGING[retraction.claims.action]:
+    if outcome not in DISCHARGING[retraction.claims.action]:
         return f"it answered {outcome} to an order to {retraction.claims.action}"
     return None

@@ -83,6 +83,31 @@ class TestHiddenVersion:
         brought(office, doubt(packed(HIDDEN), version_of(HIDDEN)))
         assert outcomes(office.gs, "doubt") == ["no_effect"]
 
+    def test_mark_and_decision_that_were_lost_come_again_for_a_doubt(self) -> None:
+        """The very same statements, to the doubter alone."""
+        office = Office(absent=("XB",))
+        brought(office, HIDDEN)
+        office.run(DECIDED)
+        office.post.parties["XB"] = office.members["XB"]
+        office.members["XB"].receive([delivery(HIDDEN, "XB")], DECIDED)
+        assert office.states(office.members["XB"]) == ["unregistered"]
+        office.run(DECIDED + DAY + SLOT, DECIDED)
+        assert office.states(office.members["XB"]) == ["validated"]
+        assert outcomes(office.gs, "doubt") == ["no_effect"]
+        assert len(said(office.gs, "review_opened")) == len(said(office.gs, "review_decision")) == 1
+
+    def test_doubter_that_no_mark_was_addressed_to_gets_one_of_its_own(self) -> None:
+        """It holds the version by another way than the source's addressees say."""
+        office = Office()
+        brought(office, HIDDEN)
+        office.run(DECIDED)
+        brought(office, doubt(packed(HIDDEN), version_of(HIDDEN), "XD"), DECIDED)
+        office.run(DECIDED, DECIDED)
+        told = [each.addressees for kind in ("review_opened", "review_decision")
+                for each in said(office.gs, kind)]  # fmt: skip
+        assert told == [["XA", "XB", "XC"], ["XD"], ["XA", "XB", "XC"], ["XD"]]
+        assert office.states() == ["validated"]
+
     def test_version_that_nobody_can_read_is_rejected_at_all_signed_addressees(self) -> None:
         """Its header is signed, so the source cannot deny whom it sent it to."""
         office = Office()
@@ -112,6 +137,22 @@ class TestHiddenVersion:
         assert {outcome for _, outcome, _ in office.cases()} <= {"rejected", "validated", None}
         assert set(office.states(office.members["XD"])) == {"deleted"}
         assert set(office.obligations()) == {"XA", "XB", "XC", "XD"}
+
+    def test_new_addressee_of_a_record_that_has_ended_is_told_at_once(self) -> None:
+        """The amendment came to the secretariat after the end; nobody has to doubt it first."""
+        office = Office()
+        done = office.diffuse(to=("XB",))
+        office.order("XA", IssueWithdrawal("one"), NOW + HOUR)
+        office.run(DECIDED, NOW + SLOT)
+        first = Version("XA", done.record_id, done.digest)
+        late = issued(Amendment, "XA", ("IPSG", "XD"), AlertClaims(Colour.RED, 1), record=first,
+                      body=case_file(), now=DECIDED)  # fmt: skip
+        office.members["XD"].receive([delivery(late, "XD")], DECIDED)
+        brought(office, late, DECIDED)
+        assert outcomes(office.gs, "amendment") == ["withheld"]
+        office.run(DECIDED + SLOT, DECIDED)
+        assert bodies(office.members["XD"]) == []
+        assert office.obligations()["XD"] == "discharged"
 
     def test_version_of_a_record_that_has_ended_is_retracted_where_it_was_found(self) -> None:
         """An amendment to an ended record, sent past the secretariat, ends at its holder too."""

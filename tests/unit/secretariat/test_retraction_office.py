@@ -9,7 +9,7 @@ from bus.messages.retraction import (
     RetractionReceipt,
     RetractionReceiptClaims,
 )
-from ncb_nodes.orders import IssueWithdrawal
+from ncb_nodes.orders import IssueAmendment, IssueWithdrawal
 from ncb_nodes.receiving_policy import ReceivingPolicy
 from tests.factories import (
     MEMBERS,
@@ -19,6 +19,7 @@ from tests.factories import (
     diffusion,
     issued,
     offence,
+    person,
     version_of,
 )
 from tests.post_office import bodies, events, outcomes, rows, said
@@ -66,6 +67,26 @@ class TestReminders:
         office.run(NOW + 6 * DAY, NOW + 5 * DAY + SLOT)
         assert office.obligations()["XC"] == "discharged"
         assert office.gs.open_work(NOW + 6 * DAY) == 0
+
+    def test_update_that_never_left_is_owed_no_longer_once_the_record_ends(self) -> None:
+        """What it carried is gone; the member that was away owes the deletion instead."""
+        office = Office(absent=("XC",))
+        office.diffuse(case_file(subject=person(date_of_birth=None)), to=("XB", "XC"))
+        office.run(NOW + 6 * HOUR)
+        office.order("XA", IssueAmendment("one", case_file=case_file()), NOW + 9 * HOUR)
+        office.run(NOW + DAY, NOW + 9 * HOUR)
+        assert office.obligations()["XC"] == "owed"
+        office.order("XA", IssueWithdrawal("one"), NOW + DAY)
+        office.run(NOW + 2 * DAY, NOW + DAY + SLOT)
+        states = rows(
+            office.gs,
+            "SELECT action, state FROM obligations JOIN campaigns USING (message_id)"
+            " WHERE member = 'XC' ORDER BY number",
+        )
+        assert states == [("update", "superseded"), ("delete", "owed")]
+        office.post.parties["XC"] = office.members["XC"]
+        office.run(NOW + 4 * DAY, NOW + 2 * DAY)
+        assert office.gs.open_work(NOW + 4 * DAY) == 0
 
     def test_next_reminder_makes_the_secretariat_due(self) -> None:
         """Nothing else would wake it before the next set."""
@@ -171,6 +192,32 @@ class TestHolders:
         self.hit(office, "XB", Version("XA", done.record_id, done.digest), DECIDED)
         office.run(DECIDED + DAY, DECIDED)
         assert len(said(office.gs, "retraction")) == 1
+
+    def test_hit_on_a_version_that_nobody_sent_discloses_nothing(self) -> None:
+        """Whoever makes up a digest does not become a holder by it."""
+        office = Office()
+        done = office.diffuse(POLITICAL, to=("XB",))
+        self.hit(office, "XD", Version("XA", done.record_id, b"\x07" * 32), NOW + HOUR)
+        office.run(DECIDED, NOW + SLOT)
+        assert set(office.obligations()) == {"XA", "XB"}
+        assert outcomes(office.gs, "hit") == ["no_effect"]
+
+    def test_new_version_goes_to_no_holder_that_its_source_did_not_address(self) -> None:
+        """A holder by disclosure loses the record, and everybody else keeps it."""
+        office = Office()
+        old = office.diffuse(case_file(subject=person(date_of_birth=None)), to=("XB",))
+        self.hit(office, "XD", Version("XA", old.record_id, old.digest), NOW + HOUR)
+        office.run(NOW + 6 * HOUR, NOW + SLOT)
+        office.order("XA", IssueAmendment("one", case_file=case_file()), NOW + 9 * HOUR)
+        office.run(NOW + DAY, NOW + 9 * HOUR)
+        sent = [(each.addressees, each.body_commitment is not None)
+                for each in said(office.gs, "retraction")]  # fmt: skip
+        assert sorted(sent) == [(["XA", "XB"], True), (["XD"], False)]
+        assert bodies(office.members["XD"]) == []
+        assert set(office.states(office.members["XD"])) == {"deleted"}
+        assert sorted(office.states()) == ["rejected", "validated"]
+        assert sorted(office.states(office.members["XB"])) == ["rejected", "validated"]
+        assert office.obligations() == dict.fromkeys(("XA", "XB", "XD"), "discharged")
 
     def test_record_is_retracted_once_though_withdrawn_and_rejected(self) -> None:
         """Whichever came first ended it."""

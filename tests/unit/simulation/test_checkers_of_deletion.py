@@ -6,7 +6,7 @@ As in `test_checkers`, every test names all that any of the ten checkers found.
 import pytest
 from msgspec.structs import replace
 
-from bus.messages.retraction import RetractionReceipt
+from bus.messages.retraction import Retraction, RetractionAction, RetractionReceipt
 from ncb_nodes.receiving_policy import ReceivingPolicy
 from simulation.judgement.checkers import CHECKERS, effects_once
 from simulation.scenario import Event
@@ -63,6 +63,31 @@ def test_holder_that_is_told_by_a_later_retraction_of_its_own_was_asked(
     assert {(violation.node, violation.detail) for violation in result.found} == {
         ("XD", "it has signed no receipt")
     }
+
+
+def test_update_without_a_receipt_is_void_after_a_deletion(small_run: SmallRun) -> None:
+    """The deletion needs a receipt of its own; an older one supersedes nothing."""
+    evidence = small_run.evidence()
+    store = evidence.stores["IPSG"]
+    row = next(
+        row
+        for row in store.outbox
+        if isinstance(row.statement.header, Retraction)
+        and row.statement.version == small_run.digest("treasurer")
+    )
+    deletion = row.statement.header
+    assert isinstance(deletion, Retraction)
+    missed = {}
+    for number in (deletion.claims.number - 1, deletion.claims.number + 1):
+        claims = replace(deletion.claims, number=number, action=RetractionAction.UPDATE)
+        header = replace(deletion, claims=claims, message_id="update", addressees=["XD"])
+        update = replace(row, statement=replace(row.statement, header=header))
+        sent = replace(store, outbox=[*store.outbox, update])
+        result = CHECKERS["retraction_complete"](
+            replace(evidence, stores={**evidence.stores, "IPSG": sent})
+        )
+        missed[number - deletion.claims.number] = [each.detail for each in result.found]
+    assert missed == {-1: [], 1: ["it has signed no receipt"]}
 
 
 def test_holder_that_the_ledger_forgot_is_seen_by_the_signed_addressees(

@@ -82,6 +82,32 @@ def test_update_that_a_node_could_not_read_ends_the_record_there(small_run: Smal
     assert replay.standing(key).ended
 
 
+def test_update_that_carries_nothing_ends_the_record_at_its_addressees_alone(
+    small_run: SmallRun,
+) -> None:
+    """Who was not addressed by the new version loses the record; for the network it lives on."""
+    evidence, key = small_run.evidence(), _key(small_run, "birth date")
+    [update] = [
+        row.statement
+        for row in evidence.stores["XD"].inbox
+        if row.statement.digest in evidence.replacements
+    ]
+    header = replace(update.header, body_commitment=None, addressees=["XD"])
+    bare = replace(update, header=header, digest=b"\x07" * 32)
+    known = network_standings({key: [*evidence.proven[key], bare]}, evidence.replacements)
+    assert not known[key].ended
+    ended = {}
+    for party in ("XD", "IPSG"):
+        store = evidence.stores[party]
+        at = store.history[-1]
+        told = replace(at, event="retraction_applied", digest=bare.digest)
+        taken = replace(store.inbox[-1], statement=bare, kept_digest=bare.digest)
+        added = replace(store, inbox=[*store.inbox, taken], history=[*store.history, told])
+        stores = {**evidence.stores, party: added}
+        ended[party] = _final(replace(evidence, stores=stores), party).standing(key).ended
+    assert ended == {"XD": True, "IPSG": False}
+
+
 def test_retraction_set_alone_ends_a_record_and_its_date_counts_while_the_chain_holds(
     small_run: SmallRun,
 ) -> None:
