@@ -151,7 +151,9 @@ part; both are numbered, and a number that is not higher than the one in force i
 `release`.
 
 Signing leaves are checked at the time of issue and at the time of arrival; clocks may differ by
-{CLOCK_SKEW_MAX // MINUTE} minutes.
+{CLOCK_SKEW_MAX // MINUTE} minutes. What `IPSG`, `CCF` or `AUTH` sign and what never expires is
+checked at the time of issue alone, as a retraction is repeated for as long as it takes; a key of
+theirs that may be in other hands is revoked, expired or not.
 """
 
 CONDUCT: Final = f"""\
