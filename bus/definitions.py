@@ -46,11 +46,6 @@ def definitions(topology: Topology) -> JsonObject:
     }
 
 
-def last_defined_queue(topology: Topology) -> str:
-    """Return the queue that a broker imports last: once it is there, the broker is ready."""
-    return topology.queues[-1].name
-
-
 def _user(user: User) -> JsonObject:
     limits: JsonObject = {}
     if user.connections_max is not None:

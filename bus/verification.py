@@ -17,7 +17,8 @@ The steps, cheap ones first. Each names the attack that it stops.
 7.  This party is among the signed addressees. *Replay to another addressee.*
 8.  The key is announced, belongs to the source, and its role may say this. *Another's key; a
     decision signed by a bureau.*
-9.  The key was valid when the statement was issued and is now, and is not revoked.
+9.  The key was valid when the statement was issued, and is not revoked. It is valid now as well,
+    unless secretariat, Commission or authority say what never expires (ADR 0012).
     *Expired and stolen keys, backdating.*
 10. The signature verifies over the PAE. *Forgery.*
 11. Not issued in the future; not expired on arrival. *Post- and backdating.*
@@ -39,7 +40,7 @@ from msgspec import Struct
 
 from bus import refusals
 from bus.envelope import OpenedEnvelope, Plain, open_envelope, pre_authentication_encoding
-from bus.identifiers import AUTHORITY
+from bus.identifiers import AUTHORITY, Role
 from bus.instants import MINUTE, Instant
 from bus.messages.catalogue import Statement, StatementKind
 from bus.messages.header import Closed
@@ -262,11 +263,16 @@ def entitled_key(opened: OpenedEnvelope, registry: Registry) -> SigningCertifica
 
 
 def check_key_time(opened: OpenedEnvelope, leaf: SigningCertificate, now: Instant) -> None:
-    """Step 9: the key was valid when the statement was issued, and still is."""
+    """Step 9: the key was valid when the statement was issued, and still is.
+
+    What never expires and no bureau says outlives its key: a retraction is repeated with the same
+    octets for as long as it takes.
+    """
     issued = opened.issued_at
     if issued < leaf.not_before:
         raise EnvelopeRefused(refusals.SIGNING_KEY_NOT_YET_VALID)
-    if max(issued, now) > leaf.not_after:
+    outlives_key = leaf.role is not Role.NCB and not opened.kind.may_expire
+    if (issued if outlives_key else max(issued, now)) > leaf.not_after:
         raise EnvelopeRefused(refusals.SIGNING_KEY_EXPIRED)
 
 

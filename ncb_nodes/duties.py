@@ -27,7 +27,7 @@ from ncb_nodes import retraction_set
 from ncb_nodes.conduct import Conduct, FaithfulConduct
 from ncb_nodes.handlers import BureauHandlers
 from ncb_nodes.national_store import SCHEMA, NationalStore, RetractionSetState
-from ncb_nodes.receiving_policy import ReceivingPolicy, retraction_set_is_fresh
+from ncb_nodes.receiving_policy import ReceivingPolicy, has_expired, retraction_set_is_fresh
 
 _REVIEW_TYPES: Final = (
     review.ReviewOpened,
@@ -104,7 +104,9 @@ class BureauDuties:
         standing = turn.stores.records.standing(key)
         for digest, version in sorted(standing.versions.items()):
             readable = version.known and turn.stores.records.body(digest) is not None
-            if not readable or not self._conduct.may_act(turn, self._policy, key, standing, digest):
+            if not readable or _has_expired(turn, key, digest):
+                continue
+            if not self._conduct.may_act(turn, self._policy, key, standing, digest):
                 continue
             if store.first_act(key, digest, turn.now):
                 self._act(turn, key, digest, standing.state_of(digest))
@@ -147,3 +149,9 @@ class BureauDuties:
                 body=EnvelopeBody(envelope),
             )
         )
+
+
+def _has_expired(turn: Turn, key: RecordKey, digest: bytes) -> bool:
+    arrival = turn.stores.records.arrival(key, digest)
+    version = turn.stores.inbox.header(key.source, arrival.message_id) if arrival else None
+    return version is not None and has_expired(version, turn.now)

@@ -9,7 +9,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from bus.instants import DAY, MINUTE, Instant
+from bus.instants import DAY, MINUTE, Instant, instant_from_text
+from bus.messages.header import Header
 from bus.messages.retraction import DeclineReason
 from bus.standing import RecordState, Standing
 from bus.verification import CLOCK_SKEW_MAX
@@ -58,6 +59,14 @@ _ACTIONABLE: Final = {
 def is_actionable(policy: ReceivingPolicy, standing: Standing, digest: bytes) -> bool:
     """Tell whether the declared policy lets a bureau act on a version that stands like this."""
     return standing.state_of(digest) in _ACTIONABLE[policy.acts_on]
+
+
+def has_expired(version: Header, now: Instant) -> bool:
+    """Tell whether the instant has passed up to which the source asks for anything.
+
+    No policy acts on such a version. It stays where it is until its record ends.
+    """
+    return version.expires_at is not None and instant_from_text(version.expires_at) <= now
 
 
 def retraction_set_is_fresh(

@@ -159,17 +159,3 @@ class Database:
     def close(self) -> None:
         """Close; a file's write-ahead log is merged and removed by SQLite."""
         self.connection.close()
-
-
-def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open a store file, or a copy of one, without changing it; raise `StoreUnreadable`."""
-    try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    except sqlite3.Error as error:
-        message = f"store {path} cannot be read: {error}"
-        raise StoreUnreadable(message) from error
-    if version != FORMAT_VERSION:
-        message = f"store {path} has format version {version}; this release reads {FORMAT_VERSION}"
-        raise StoreUnreadable(message)
-    return connection

@@ -7,7 +7,11 @@ is kept as long as the tombstone. It holds the signed header, never a body.
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from bus.instants import Instant
+from bus.messages.catalogue import KINDS
+from bus.messages.header import Header
 from bus.storage.database import Database
 from bus.verification import VerifiedMessage
 
@@ -62,6 +66,18 @@ class Inbox:
             "SELECT digest FROM inbox WHERE source = ? AND message_id = ?", (source, message_id)
         ).fetchone()
         return row[0] if row else None
+
+    def header(self, source: str, message_id: str) -> Header | None:
+        """Return the header of a message that was taken up, or None for one that was not."""
+        self.flush()
+        row = self._database.execute(
+            "SELECT message_type, payload FROM inbox WHERE source = ? AND message_id = ?",
+            (source, message_id),
+        ).fetchone()
+        if row is None:
+            return None
+        message_type, payload = row
+        return msgspec.msgpack.decode(payload, type=KINDS[message_type].header)
 
     def flush(self) -> None:
         """Write the rows of this transaction, so that a query sees them."""

@@ -105,15 +105,6 @@ class Outbox:
             (now, message_id, recipient),
         )
 
-    def waits(self, parked: Sequence[str] = ()) -> bool:
-        """Tell whether mail waits for the relay, without that to parked recipients."""
-        row = self._database.execute(
-            f"SELECT 1 FROM outbox_mail WHERE state = 'due' AND recipient NOT IN"  # noqa: S608
-            f" ({_marks(parked)}) LIMIT 1",
-            parked,
-        ).fetchone()
-        return row is not None
-
     def take_mail(self, now: Instant, limit: int, parked: Sequence[str] = ()) -> list[Mail]:
         """Hand mail to the relay, without that to recipients whose mail is parked.
 

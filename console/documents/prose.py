@@ -97,7 +97,9 @@ The fields that every statement has; `claims` differ by type (section 6).
 - `addressees` is sorted by code points, without duplicates. A zone or *all* is expanded to codes by
   the source under the membership in force, whose number it names.
 - `sequence` counts the source's statements per queue kind; it serves reports on gaps only.
-- `expires_at` is nil unless the table of types allows more.
+- `expires_at` is nil unless the table of types allows more. What has expired is refused on arrival,
+  and a version that expires later is acted on no more; its data stay until its record ends, as
+  erasure at expiry is not part of this release.
 - `record` names a record by its source and `record_id`, and a version by `statement_digest`.
   {record_rules}
 - `in_reply_to` is the message id of what is answered, or nil.
@@ -151,7 +153,9 @@ part; both are numbered, and a number that is not higher than the one in force i
 `release`.
 
 Signing leaves are checked at the time of issue and at the time of arrival; clocks may differ by
-{CLOCK_SKEW_MAX // MINUTE} minutes.
+{CLOCK_SKEW_MAX // MINUTE} minutes. What `IPSG`, `CCF` or `AUTH` sign and what never expires is
+checked at the time of issue alone, as a retraction is repeated for as long as it takes; a key of
+theirs that may be in other hands is revoked, expired or not.
 """
 
 CONDUCT: Final = f"""\
@@ -188,4 +192,10 @@ set is complete with `last_page`. A node whose newest complete set is older than
 
 **Repeats.** A message is known by (`source`, `message_id`). The same octets again change nothing;
 another statement under the same id is refused as `equivocation`. To repeat, send the same octets.
+
+**What was refused too early** is not tried again by who refused it, definite or not: it goes into
+quarantine, reduced to its header's fields, and nothing of its body is kept. Keys therefore travel
+first: every party is handed the authority's opening statements before it receives anything, and a
+new key is announced before its owner signs with it. A statement that was refused all the same, as
+`signing_key_unknown` for example, has to be sent again by its source.
 """

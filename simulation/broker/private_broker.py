@@ -117,11 +117,6 @@ class PrivateBroker:
         return self._files.data
 
     @property
-    def log_path(self) -> Path:
-        """The broker's log."""
-        return self._files.log
-
-    @property
     def pid(self) -> int | None:
         """The server's process id, or None while it is down."""
         return self._link.main_pid

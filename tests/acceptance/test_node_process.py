@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -21,7 +22,6 @@ from bus.identifiers import SECRETARIAT, QueueKind
 from bus.instants import instant_to_text
 from bus.pki.keystore import PkiFolder, create_pki
 from bus.settings import child_environment
-from bus.storage.database import open_for_reading
 from bus.topology import queue_name
 from bus.transport.amqp import AmqpTransport
 from ncb_nodes.order_port import pack_order
@@ -381,7 +381,7 @@ class TestUndriven:
             process.terminate()
             code = await exit_code_of(process)
         await control.close()
-        with closing(open_for_reading(files.store(sender))) as store:
+        with closing(sqlite3.connect(files.store(sender))) as store:
             states = store.execute("SELECT state FROM outbox_mail").fetchall()
         assert (waited, code, states) == (True, 128 + signal.SIGTERM, [("due",)])
 

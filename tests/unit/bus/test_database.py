@@ -1,14 +1,13 @@
 """A party's database: whose it is, all or nothing, and that what was erased is gone from disk."""
 
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import bus.storage.database as module
 from bus.errors import StoreUnreadable
-from bus.storage.database import FORMAT_VERSION, Database, open_for_reading
+from bus.storage.database import FORMAT_VERSION, Database
 
 SCHEMA = "CREATE TABLE notes (text TEXT);"
 CANARY = b"CANARY-0123456789ab"
@@ -58,10 +57,7 @@ def test_store_of_another_party_is_refused(tmp_path: Path) -> None:
         opened(path, "XB")
 
 
-@pytest.mark.parametrize("read", [opened, open_for_reading], ids=["to write", "to read"])
-def test_store_of_another_format_version_is_refused(
-    tmp_path: Path, read: Callable[[Path], object]
-) -> None:
+def test_store_of_another_format_version_is_refused(tmp_path: Path) -> None:
     """One line names both versions; nothing is guessed."""
     path = tmp_path / "XB.sqlite"
     opened(path).close()
@@ -69,27 +65,16 @@ def test_store_of_another_format_version_is_refused(
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
     connection.close()
     with pytest.raises(StoreUnreadable, match=rf"format version {FORMAT_VERSION + 1}.*reads"):
-        read(path)
+        opened(path)
 
 
-@pytest.mark.parametrize("read", [opened, open_for_reading], ids=["to write", "to read"])
-def test_file_that_is_no_store_is_refused(tmp_path: Path, read: Callable[[Path], object]) -> None:
+def test_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     """A text file in the place of a store is named and left alone."""
     path = tmp_path / "XB.sqlite"
     path.write_text("not a database " * 100)
     with pytest.raises(StoreUnreadable, match=r"XB\.sqlite"):
-        read(path)
+        opened(path)
     assert path.read_text().startswith("not a database")
-
-
-def test_store_opened_for_reading_cannot_be_changed(tmp_path: Path) -> None:
-    """Whoever looks at a run's stores changes nothing in them."""
-    path = tmp_path / "XB.sqlite"
-    opened(path).close()
-    reader = open_for_reading(path)
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        reader.execute("INSERT INTO notes VALUES ('x')")
-    reader.close()
 
 
 def test_failed_transaction_leaves_nothing_behind() -> None:
@@ -156,7 +141,7 @@ def test_erasure_while_somebody_reads_reaches_the_disk_after_the_next_transactio
     path = tmp_path / "XB.sqlite"
     database = opened(path)
     note(database, CANARY.decode())
-    reader = open_for_reading(path)
+    reader = sqlite3.connect(path)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM notes").fetchall()
     erase(database)

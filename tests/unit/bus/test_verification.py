@@ -6,12 +6,14 @@ import pytest
 from msgspec.structs import replace
 
 from bus import refusals
-from bus.envelope import Plain, Signature, open_envelope, pack
+from bus.envelope import OpenedEnvelope, Plain, Signature, open_envelope, pack
 from bus.instants import DAY, instant_to_text
 from bus.messages.catalogue import KINDS
-from bus.messages.correspondence import EnvelopeBody
+from bus.messages.correspondence import EnvelopeBody, Message, NoClaims, TextBody
 from bus.messages.review import BlockReason, Release, ReleaseClaims
 from bus.refusals import EnvelopeRefused, Refusal
+from bus.registry import Registry
+from bus.statements import IssuedStatement
 from bus.verification import CLOCK_SKEW_MAX, Arrival, EnvelopeCache, Evidence, Verifier
 from tests.factories import (
     KEYS_BEGIN,
@@ -24,6 +26,7 @@ from tests.factories import (
     opening,
     packed,
     registry,
+    retraction,
     signed_anew,
     signer,
     version_of,
@@ -257,6 +260,46 @@ def test_key_counts_from_its_first_to_its_last_instant() -> None:
     )
 
 
+class TestRulingAfterTheEndOfItsKey:
+    """What never expires is judged by when it was issued, where no bureau says it."""
+
+    LATE = KEYS_END + DAY
+
+    def refused(self, said: IssuedStatement, known: Registry = registry()) -> Refusal:  # noqa: B008
+        """Return why a statement is refused that arrives after the keys' end."""
+        source, kind = said.statement.source, said.statement.__struct_config__.tag
+        return refusal_of(self.arriving(said, f"{source}.{kind}.XB", known))
+
+    def arriving(self, said: IssuedStatement, key: str, known: Registry) -> Attempt:
+        """Return the delivery of a statement after the keys' end."""
+        user = said.statement.source
+        return Attempt(packed(said), user=user, routing_key=key, registry=known, now=self.LATE)
+
+    def test_retraction_is_repeated_past_the_end_of_its_key(self) -> None:
+        """A holder that was away has to delete all the same."""
+        late = self.arriving(retraction(HONEST), "IPSG.retraction.XB", registry())
+        assert accepted(late)
+
+    def test_retraction_issued_after_the_end_of_its_key_is_refused(self) -> None:
+        """Near miss: it counts when it was issued, and the key had ended by then."""
+        after = retraction(HONEST, now=KEYS_END + 1)
+        assert self.refused(after) is refusals.SIGNING_KEY_EXPIRED
+
+    def test_retraction_under_a_revoked_key_is_refused(self) -> None:
+        """Near miss: a thief would sign under an early date."""
+        revoked = registry().with_revoked(signer("IPSG").key_id, 1)
+        assert self.refused(retraction(HONEST), revoked) is refusals.SIGNING_KEY_REVOKED
+
+    def test_withdrawal_is_refused_after_the_end_of_its_key(self) -> None:
+        """Near miss: it never expires either, but a bureau says it."""
+        assert self.refused(withdrawal(HONEST)) is refusals.SIGNING_KEY_EXPIRED
+
+    def test_message_of_the_secretariat_is_refused_after_the_end_of_its_key(self) -> None:
+        """Near miss: it may expire, so nobody repeats it for ever."""
+        said = issued(Message, "IPSG", ("XB",), NoClaims(), body=TextBody("late"))
+        assert self.refused(said) is refusals.SIGNING_KEY_EXPIRED
+
+
 def test_same_octets_again_are_a_repeat() -> None:
     """A repeat is no refusal: the stored answer is sent again."""
     known = {("XA", HONEST.message_id): HONEST.digest}
@@ -360,6 +403,20 @@ class TestCache:
         for label in ("two", "three"):
             cache.open(packed(diffusion(label=label)))
         assert cache.open(OCTETS) is not first
+
+    def test_party_without_a_cache_keeps_no_envelope(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Alone in its process, it would keep copies of bodies that no erasure reaches."""
+        opened = []
+
+        def opening_counted(octets: bytes) -> OpenedEnvelope:
+            opened.append(octets)
+            return open_envelope(octets)
+
+        monkeypatch.setattr("bus.verification.open_envelope", opening_counted)
+        verifier = Verifier("XB", lambda *_: None)
+        for _ in range(2):
+            verifier.verify(OCTETS, Evidence("XA", "XA.diffusion.XB"), registry(), NOW)
+        assert opened == [OCTETS, OCTETS]
 
 
 class TestInnerEnvelope:

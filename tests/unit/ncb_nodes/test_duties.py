@@ -96,6 +96,24 @@ class TestActing:
         [(digest,)] = rows(one, "SELECT digest FROM actions")
         assert digest == second.digest
 
+    def test_version_that_has_expired_is_not_acted_on(self) -> None:
+        """It was still in force when it came, and had ended when the bureau could first act."""
+        brief = diffusion(expires_at=NOW + HOUR)
+        one = bureau(policy=EAGER)
+        give(one, brief)
+        give(one, SetChain().next(full=True, now=NOW + HOUR), now=NOW + HOUR)
+        one.tick(NOW + HOUR)
+        assert acted_in(one) == []
+
+    def test_version_is_acted_on_up_to_its_expiry(self) -> None:
+        """Near miss: the last instant before it."""
+        brief = diffusion(expires_at=NOW + HOUR)
+        one, late = bureau(policy=EAGER), NOW + HOUR - 1
+        give(one, brief)
+        give(one, SetChain().next(full=True, now=late), now=late)
+        one.tick(late)
+        assert acted_in(one) == ["unregistered"]
+
     def test_found_person_is_told_to_source_and_secretariat(self) -> None:
         """A hit discloses that the bureau holds the version."""
         one = awake(CAUTIOUS, FIRST, decision(FIRST))
