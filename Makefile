@@ -1,6 +1,6 @@
 # Everything a person does here; `make` alone prints the list.
 #
-# PYTHON    interpreter that .venv is made with          make test PYTHON=/usr/bin/python3
+# PYTHON    interpreter of .venv; another makes it anew  make test PYTHON=/usr/bin/python3
 # BUS       auto, embedded or rabbitmq                   make run BUS=rabbitmq
 # SCENARIO  a shipped story or a path to a TOML file     make run SCENARIO=planted
 # ARGS      handed to the command as they are            make run ARGS="--seed 8"
@@ -15,16 +15,25 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+MADE_WITH := $(VENV)/.made-with
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup run test test-docker check format bench docs clean
+.PHONY: another-python help setup run test test-docker check format bench docs clean
 
 help: ## Print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | \
 		while IFS='|' read -r target meaning; do printf '%-20s %s\n' "$$target" "$$meaning"; done
 	@echo
 	@sed -n 's/^# \([A-Z][A-Z]* .*\)/  \1/p' $(MAKEFILE_LIST)
+
+# An interpreter that is named, and is not the one that .venv was made with, makes it anew.
+ifneq ($(origin PYTHON),file)
+ifneq ($(shell cat $(MADE_WITH) 2>/dev/null),$(PYTHON))
+$(INSTALLED): another-python
+endif
+endif
+another-python:
 
 setup: $(INSTALLED) ## Make .venv with everything that tests and checks need
 
@@ -39,9 +48,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) has no venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	@echo "setting up $(VENV) (once; under a minute)" >&2
-	@"$(PYTHON)" -m venv $(VENV)
+	@"$(PYTHON)" -m venv --clear $(VENV)
 	@$(PIP) install -qq --constraint constraints.txt setuptools
 	@$(PIP) install -qq --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@printf '%s\n' "$(PYTHON)" > $(MADE_WITH)
 	@touch $@
 
 run: $(INSTALLED) ## Run a story, first_light by default, and print its verdict

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from bus.errors import BadInput
 from bus.instants import Instant
+from bus.pki.certificates import CertificateRefused
 from simulation.abuses import check_abuses
 from simulation.evidence.gathered import Evidence, run_facts
 from simulation.evidence.reading import read_evidence
@@ -134,7 +136,10 @@ def _contents(paths: Sequence[Path]) -> dict[str, bytes]:
 
 
 def judged_again(path: Path) -> tuple[Evidence, Judgement]:
-    """Read a run folder and judge its stores anew, with every file of it scanned."""
+    """Read a run folder and judge its stores anew, with every file of it scanned.
+
+    Raises `BadInput` for a folder that was not kept whole, or whose certificates prove nothing.
+    """
     folder = RunFolder.existing(path)
     record = folder.read_record()
     root_der, certificates = folder.read_trust()
@@ -148,5 +153,9 @@ def judged_again(path: Path) -> tuple[Evidence, Judgement]:
         versions=record.versions,
         ended_at=record.ended_at,
     )
-    evidence = read_evidence(facts, folder.read_stores(), exports=folder.other_files())
+    try:
+        evidence = read_evidence(facts, folder.read_stores(), exports=folder.other_files())
+    except CertificateRefused as error:
+        message = f"{path}/trust: {error}"
+        raise BadInput(message) from error
     return evidence, judge(evidence, record.scenario, ledger=record.deviations)

@@ -17,10 +17,11 @@ from bus.instants import DAY, Instant, instant_from_text
 from bus.pki.keystore import PkiFolder, create_pki
 from bus.topology import network_topology
 from console.rendering import say
-from simulation.scenario import load
+from simulation.scenario import BEGINS_YEARS, load
 
 MEMBERS_MAX: Final = 26
 _VALIDITY_DEFAULT_DAYS: Final = 400
+_VALIDITY_DAYS_MAX: Final = 36_500
 
 Members = Annotated[
     str, typer.Option(help="member codes with commas, a count of fictional ones, or a scenario")
@@ -90,9 +91,9 @@ def init_pki(
     begins: Annotated[
         str, typer.Option(help="first simulated instant of the signing keys (RFC 3339, UTC)")
     ] = "2024-01-01T00:00:00.000Z",
-    days: Annotated[int, typer.Option(min=1, help="how long they are valid")] = (
-        _VALIDITY_DEFAULT_DAYS
-    ),
+    days: Annotated[
+        int, typer.Option(min=1, max=_VALIDITY_DAYS_MAX, help="how long they are valid")
+    ] = (_VALIDITY_DEFAULT_DAYS),
     broker_name: Annotated[
         list[str] | None, typer.Option(help="further DNS names of the broker; repeatable")
     ] = None,
@@ -112,7 +113,11 @@ def init_pki(
 
 def _instant(text: str) -> Instant:
     try:
-        return instant_from_text(text)
+        begins = instant_from_text(text)
     except ValueError as error:
         message = f"--begins {text}: expected an instant such as 2024-01-01T00:00:00.000Z"
         raise BadInput(message) from error
+    if int(text[:4]) not in BEGINS_YEARS:
+        message = f"--begins {text}: the year is not {BEGINS_YEARS[0]} to {BEGINS_YEARS[-1]}"
+        raise BadInput(message)
+    return begins

@@ -13,6 +13,8 @@ from simulation.run_folder import RunFolder
 from simulation.scenario import Keep, load, shipped_names
 from tests.scenario.told import finished
 
+YEAR_SECONDS_MAX = 600
+"""Ten times what it takes where nothing else runs."""
 RESULT_KEYS = {
     "format_version",
     "scenario",
@@ -51,12 +53,22 @@ def test_story_with_any_seed_ends_valid(name: str, seed: str, tmp_path: Path) ->
     assert done.results["verdict"] == "valid", f"seed {seed}: {done.judgement.reasons}"
 
 
-def test_year_at_a_hundredth_ends_valid(tmp_path: Path) -> None:
-    """The year with 196 members is judged like any other story, with every checker at work."""
+def test_forty_days_of_the_year_at_a_250th_end_valid(tmp_path: Path) -> None:
+    """A story with 196 members is judged like any other, with every checker at work."""
     story = load("year_2024", {"scale": "0.004", "days": "40"})
     done = finished(story, "7", tmp_path / "run")
     assert done.results["verdict"] == "valid", done.judgement.reasons
     assert done.results["counts"]["diffusions"] == round(12_940 * 0.004)
+
+
+@pytest.mark.timeout(YEAR_SECONDS_MAX)
+def test_whole_year_at_a_fiftieth_ends_valid(tmp_path: Path) -> None:
+    """The year with 196 members, all of its 366 days long, keeps what it promises."""
+    done = finished(load("year_2024", {"scale": "0.02"}), "7", tmp_path / "run", Keep.RESULTS)
+    assert done.results["verdict"] == "valid", done.judgement.reasons
+    assert done.results["counts"]["diffusions"] == round(12_940 * 0.02)
+    assert done.results["simulated_seconds"] >= 366 * 86_400
+    assert all(check["exercised"] > 0 for check in done.results["checks"])
 
 
 def test_same_seed_gives_the_same_trace_and_another_seed_another(tmp_path: Path) -> None:

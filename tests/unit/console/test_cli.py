@@ -88,6 +88,8 @@ BAD_INPUT = [
     (("scan", "nowhere"), "no run folder"),
     (("export", "nowhere", "id"), "no run folder"),
     (("pki", "init", "--out", "keys", "--begins", "then"), "--begins then"),
+    (("pki", "init", "--out", "keys", "--begins", "9999-12-30T00:00:00.000Z"), "the year is not"),
+    (("pki", "init", "--out", "keys", "--days", "100000000"), "--days"),
     (("node", "--settings", "missing.toml"), "missing.toml"),
     (("frobnicate",), "frobnicate"),
     (("inject", "refugee", "--source", "XA", "--count", "1001"), "1000"),
@@ -293,6 +295,18 @@ def test_results_that_cannot_be_read_are_bad_input(
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 1
     assert "results.json" in ended.err
+
+
+@pytest.mark.parametrize("name", ["root.der", "XA.der"])
+def test_certificate_cut_short_is_bad_input(terminal: Terminal, tmp_path: Path, name: str) -> None:
+    """A folder whose keys prove nothing cannot be judged, and says so with its place."""
+    (tmp_path / "story.toml").write_text(STORY)
+    assert terminal.i247("run", "story.toml", "--bus", "embedded", "--out", "here").code == 0
+    certificate = tmp_path / "here" / "trust" / name
+    certificate.write_bytes(certificate.read_bytes()[:100])
+    ended = terminal.i247("verify", "here")
+    assert ended.code == 2
+    assert "here/trust: " in ended.err
 
 
 def test_folder_that_cannot_be_made_is_told_in_one_line(terminal: Terminal, tmp_path: Path) -> None:
