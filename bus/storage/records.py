@@ -23,15 +23,23 @@ CREATE TABLE versions (
     message_id TEXT, stored_at INTEGER, erased_at INTEGER, state TEXT NOT NULL,
     PRIMARY KEY (source, record_id, digest)
 ) WITHOUT ROWID;
-CREATE TABLE bodies (
+CREATE TABLE kept_bodies (
     digest BLOB PRIMARY KEY, source TEXT, record_id TEXT, nonce BLOB NOT NULL, body BLOB NOT NULL
 );
-CREATE INDEX bodies_record ON bodies (source, record_id);
+CREATE INDEX bodies_record ON kept_bodies (source, record_id);
+CREATE VIEW bodies AS SELECT * FROM kept_bodies WHERE length(body) > 0;
 CREATE TABLE numbered (
     source TEXT NOT NULL, record_id TEXT NOT NULL, issuer TEXT NOT NULL, number INTEGER NOT NULL,
     digest BLOB NOT NULL,
     PRIMARY KEY (source, record_id, issuer, number)
 ) WITHOUT ROWID;
+"""
+
+_EMPTY: Final = "UPDATE kept_bodies SET nonce = x'', body = x'' WHERE length(body) > 0"
+"""How bodies are erased: emptied where they lie, and the row stays (ADR 0013).
+
+A deleted row can make SQLite merge pages, which copies the live rows beside it and leaves their
+old octets in free space; `secure_delete` does not reach those when such a row is erased later.
 """
 
 
@@ -158,7 +166,7 @@ class Records:
     def keep_body(self, digest: bytes, key: RecordKey | None, nonce: bytes, body: bytes) -> None:
         """Keep the detached body of a statement, under the record that it speaks of."""
         self._database.execute(
-            "INSERT OR IGNORE INTO bodies VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO kept_bodies VALUES (?, ?, ?, ?, ?)",
             (digest, key.source if key else None, key.record_id if key else None, nonce, body),
         )
 
@@ -181,7 +189,7 @@ class Records:
     def erase_body(self, key: RecordKey, digest: bytes, now: Instant) -> bool:
         """Erase one version's nonce and body; tell whether there was one."""
         self._database.content_erased()
-        erased = self._database.execute("DELETE FROM bodies WHERE digest = ?", (digest,)).rowcount
+        erased = self._database.execute(f"{_EMPTY} AND digest = ?", (digest,)).rowcount
         self._database.execute(
             "UPDATE versions SET erased_at = ? WHERE source = ? AND record_id = ? AND digest = ?"
             " AND erased_at IS NULL AND stored_at IS NOT NULL",
@@ -193,7 +201,7 @@ class Records:
         """Erase every body kept under a record, carriers included; return how many there were."""
         self._database.content_erased()
         erased = self._database.execute(
-            "DELETE FROM bodies WHERE source = ? AND record_id = ?", (key.source, key.record_id)
+            f"{_EMPTY} AND source = ? AND record_id = ?", (key.source, key.record_id)
         ).rowcount
         self._database.execute(
             "UPDATE versions SET erased_at = ? WHERE source = ? AND record_id = ?"
@@ -205,7 +213,7 @@ class Records:
     def drop_body(self, digest: bytes) -> None:
         """Erase a carrier's body, such as that of a doubt, once it has done its work."""
         self._database.content_erased()
-        self._database.execute("DELETE FROM bodies WHERE digest = ?", (digest,))
+        self._database.execute(f"{_EMPTY} AND digest = ?", (digest,))
 
     def number_taken(self, key: RecordKey, issuer: str, number: int, digest: bytes) -> bool:
         """Note an issuer's number on a record; tell whether another statement already bore it."""

@@ -1,5 +1,6 @@
 """A party's database: whose it is, all or nothing, and that what was erased is gone from disk."""
 
+import random
 import sqlite3
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 import bus.storage.database as module
 from bus.errors import StoreUnreadable
+from bus.storage import records
 from bus.storage.database import FORMAT_VERSION, Database
 
 SCHEMA = "CREATE TABLE notes (text TEXT);"
@@ -159,3 +161,25 @@ def test_store_in_memory_overwrites_what_was_erased() -> None:
     assert CANARY in database.image()
     erase(database)
     assert CANARY not in database.image()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_erased_bodies_leave_nothing_however_pages_are_filled_and_emptied(seed: int) -> None:
+    """Rows of other bodies are never moved, so that no old copy of an erased one lies in a page."""
+    chance = random.Random(seed)
+    database = Database("XA", (records.SCHEMA,))
+    bodies = records.Records(database)
+    live: list[tuple[records.RecordKey, bytes, bytes]] = []
+    erased: list[bytes] = []
+    for number in range(200):
+        key, mark = records.RecordKey("XA", f"r{number}"), b"MARK%08d" % number
+        digest, nonce = chance.randbytes(32), chance.randbytes(32)
+        bodies.keep_body(digest, key, nonce, mark + chance.randbytes(chance.randint(60, 700)))
+        live.append((key, digest, mark))
+        if chance.random() < 0.6:
+            key, digest, mark = live.pop(chance.randrange(len(live)))
+            assert bodies.erase_body(key, digest, 0)
+            erased.append(mark)
+    image = database.image()
+    assert [mark for mark in erased if mark in image] == []
+    assert all(mark in image for _, _, mark in live)

@@ -150,7 +150,7 @@ def sql(text: str, *values: object) -> Command:
 
 def insertion(table: str, row: tuple[object, ...]) -> Command:
     """Return the SQL that puts a whole row into a table; None numbers it anew."""
-    return f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row  # noqa: S608
+    return f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(row))})", row  # noqa: S608
 
 
 def changed(copy: StoreCopy, *commands: Command) -> StoreCopy:

@@ -42,8 +42,8 @@ def test_faithful_network_is_found_clean_by_checkers_that_all_had_work(
     [
         pytest.param("UPDATE inbox SET signature = zeroblob(64) WHERE digest = ?", id="signature"),
         pytest.param("UPDATE inbox SET key_id = 'ab' WHERE digest = ?", id="key id"),
-        pytest.param("UPDATE bodies SET body = x'80' WHERE digest = ?", id="body"),
-        pytest.param("UPDATE bodies SET nonce = zeroblob(32) WHERE digest = ?", id="nonce"),
+        pytest.param("UPDATE kept_bodies SET body = x'80' WHERE digest = ?", id="body"),
+        pytest.param("UPDATE kept_bodies SET nonce = zeroblob(32) WHERE digest = ?", id="nonce"),
     ],
 )
 def test_record_whose_envelope_does_not_verify_is_seen(small_run: SmallRun, command: str) -> None:
@@ -110,7 +110,7 @@ def _without_message(small_run: SmallRun) -> tuple[Command, Command]:
     ((digest,),) = small_run.rows("XA", "SELECT digest FROM inbox WHERE message_type = 'message'")
     return (
         sql("DELETE FROM inbox WHERE digest = ?", digest),
-        sql("DELETE FROM bodies WHERE digest = ?", digest),
+        sql("DELETE FROM kept_bodies WHERE digest = ?", digest),
     )
 
 
@@ -167,7 +167,7 @@ def test_record_at_a_node_to_which_it_was_not_addressed_is_seen(small_run: Small
     digest, record_id = small_run.digest("listed"), small_run.record_id("listed")
     handed_on = [
         insertion(table, row)
-        for table in ("inbox", "bodies", "versions")
+        for table in ("inbox", "kept_bodies", "versions")
         for row in small_run.rows("XB", f"SELECT * FROM {table} WHERE digest = ?", digest)  # noqa: S608
     ]
     (record,) = small_run.rows("XB", "SELECT * FROM records WHERE record_id = ?", record_id)

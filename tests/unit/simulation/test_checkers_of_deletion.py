@@ -167,7 +167,7 @@ def test_alert_stored_over_the_tombstone_that_came_before_it_is_seen(
 def _restored(small_run: SmallRun, label: str, source: str) -> Command:
     """Return what puts an erased body back under its record."""
     row = (small_run.digest(label), source, small_run.record_id(label), *small_run.body(label))
-    return insertion("bodies", row)
+    return insertion("kept_bodies", row)
 
 
 def test_body_that_came_back_after_its_erasure_is_seen(small_run: SmallRun) -> None:

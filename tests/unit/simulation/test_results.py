@@ -124,7 +124,7 @@ def test_copy_that_the_final_read_finds_was_exposed_to_the_end() -> None:
     restored = run.tampered(
         "XD",
         insertion(
-            "bodies",
+            "kept_bodies",
             (run.digest("treasurer"), "XB", run.record_id("treasurer"), *run.body("treasurer")),
         ),
     )
