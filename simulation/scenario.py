@@ -70,8 +70,8 @@ class _Part(Struct, frozen=True, forbid_unknown_fields=True):
 class Alert(_Part, frozen=True):
     """A diffusion of the story. `at` is a span such as ``1d 06h`` after the beginning.
 
-    `held_back` delays the mail to single members by a span. `same_person_as` names the label of
-    an earlier alert on the same person.
+    `held_back` delays the mail to single members, or to IPSG, by a span. `same_person_as` names
+    the label of an earlier alert on the same person.
     """
 
     label: str

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from bus.errors import BadInput
-from bus.identifiers import IdentifierSource
+from bus.identifiers import SECRETARIAT, IdentifierSource
 from bus.instants import DAY, HOUR, Instant, instant_from_text
 from bus.messages.case_file import CaseFile, Person
 from bus.messages.correspondence import Answer, ReviewQuestion
@@ -242,7 +242,8 @@ def check_members(scenario: Scenario) -> None:
     recipients = known | set(scenario.zones) | {ALL_MEMBERS}
     named: list[tuple[str, str]] = []
     for alert in scenario.alerts:
-        named += [(alert.label, code) for code in (alert.source, *alert.held_back)]
+        late = [code for code in alert.held_back if code != SECRETARIAT]
+        named += [(alert.label, code) for code in (alert.source, *late)]
         named += [(alert.label, code) for code in alert.to if code not in recipients]
     for event in scenario.events:
         named += [(f"event {event.kind}", code) for code in event.to if code not in recipients]

@@ -46,7 +46,7 @@ COUNT_KEYS = {
 
 
 @pytest.mark.parametrize("seed", ["1", "7", "8", "a seed in words"])
-@pytest.mark.parametrize("name", ["first_light", "first_light_of_three", "planted"])
+@pytest.mark.parametrize("name", ["first_light", "first_light_of_three", "hard_cases", "planted"])
 def test_story_with_any_seed_ends_valid(name: str, seed: str, tmp_path: Path) -> None:
     """A shipped story states what happens in it, and that does not hang on one seed."""
     done = finished(load(name), seed, tmp_path / "run")
@@ -122,4 +122,10 @@ def test_checker_blinded_on_purpose_makes_planted_invalid(blinded: str, tmp_path
 
 def test_every_shipped_scenario_is_told_here() -> None:
     """A story that is added to the package is added to these tests."""
-    assert shipped_names() == ["first_light", "first_light_of_three", "planted", "year_2024"]
+    assert shipped_names() == [
+        "first_light",
+        "first_light_of_three",
+        "hard_cases",
+        "planted",
+        "year_2024",
+    ]
