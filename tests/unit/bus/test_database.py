@@ -166,7 +166,7 @@ def test_store_in_memory_overwrites_what_was_erased() -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_erased_bodies_leave_nothing_however_pages_are_filled_and_emptied(seed: int) -> None:
     """Rows of other bodies are never moved, so that no old copy of an erased one lies in a page."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311  (draws that can be repeated)
     database = Database("XA", (records.SCHEMA,))
     bodies = records.Records(database)
     live: list[tuple[records.RecordKey, bytes, bytes]] = []
