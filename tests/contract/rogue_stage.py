@@ -96,11 +96,11 @@ class Scene(Struct, frozen=True):
         return Signer(party, key_id_of(key.public_key()), key)
 
     def _opening(self) -> list[bytes]:
-        members = [code for code in self.topology.parties if len(code) == 2]
+        # Nobody but the cast: on a shared broker the secretariat would write to all it knows.
         return opening_statements(
             self._signer(AUTHORITY),
             IdentifierSource(SEED, AUTHORITY),
-            members,
+            self.cast.codes,
             {},
             [self._certificate(party) for party in (*self.cast.codes, SECRETARIAT)],
             self.now,
