@@ -175,11 +175,11 @@ class Participant:
         if message is None:
             return
         registry = turn.registry
-        savepoint = self.database.savepoint()
+        self.database.savepoint()
         try:
             self._handle(turn, message)
         except EnvelopeRefused as refused:
-            self.database.roll_back_to(savepoint)
+            self.database.roll_back()
             turn.registry = registry
             self._quarantine(turn, delivery, refused)
         self.database.release()

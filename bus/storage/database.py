@@ -33,7 +33,7 @@ class RowBuffer:
         self.rows: list[tuple[object, ...]] = []
 
     def flush(self) -> None:
-        """Write what was gathered. Not inside a savepoint: earlier messages' rows are among it."""
+        """Write what was gathered."""
         if self.rows:
             self._connection.executemany(self._insert, self.rows)
             self.rows.clear()
@@ -95,13 +95,12 @@ class Database:
         committed = False
         try:
             yield
-            for buffer in self._buffers:
-                buffer.flush()
+            self._write_rows()
             self.execute("COMMIT")
             committed = True
         finally:
             if not committed:
-                self._forget_rows([0] * len(self._buffers))
+                self._forget_rows()
                 self.execute("ROLLBACK")
         if self._erased:
             # A reader may hold the log open: then the next transaction tries again.
@@ -118,26 +117,31 @@ class Database:
         self._buffers.append(buffer)
         return buffer
 
-    def savepoint(self) -> list[int]:
-        """Mark a point of the transaction to which `roll_back_to` returns."""
-        self.execute("SAVEPOINT message")
-        return [len(buffer.rows) for buffer in self._buffers]
+    def savepoint(self) -> None:
+        """Mark a point of the transaction to which `roll_back` returns.
 
-    def roll_back_to(self, marks: list[int]) -> None:
-        """Undo everything since the savepoint, gathered rows included.
-
-        Nothing may have been flushed in between.
+        What was gathered before is written first, so that undoing a message never takes along the
+        rows of those before it, whenever a query within the savepoint has rows written.
         """
+        self._write_rows()
+        self.execute("SAVEPOINT message")
+
+    def roll_back(self) -> None:
+        """Undo everything since the savepoint, gathered rows included."""
         self.execute("ROLLBACK TO message")
-        self._forget_rows(marks)
+        self._forget_rows()
 
     def release(self) -> None:
         """Keep what was done since the savepoint."""
         self.execute("RELEASE message")
 
-    def _forget_rows(self, marks: list[int]) -> None:
-        for buffer, mark in zip(self._buffers, marks, strict=True):
-            del buffer.rows[mark:]
+    def _write_rows(self) -> None:
+        for buffer in self._buffers:
+            buffer.flush()
+
+    def _forget_rows(self) -> None:
+        for buffer in self._buffers:
+            buffer.rows.clear()
 
     def content_erased(self) -> None:
         """Note that this transaction erases personal data."""

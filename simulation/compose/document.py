@@ -12,8 +12,6 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from bus.identifiers import SECRETARIAT
-
 BROKER_SERVICE: Final = "broker"
 RUNNER_SERVICE: Final = "runner"
 BROKER_PORT: Final = 5671
@@ -177,13 +175,6 @@ def _gid(owner: Owner) -> str:
 def yaml_text(document: Mapping[str, Any]) -> str:
     """Return a document of mappings, lists, texts, whole numbers and truth values as YAML."""
     return "".join(f"{line}\n" for line in _lines(document, 0))
-
-
-def party_module(party: str, *, has_profile: bool) -> str:
-    """Return the module that runs a party's process."""
-    if party == SECRETARIAT:
-        return "secretariat"
-    return "simulation.networks.hosted_node" if has_profile else "ncb_nodes"
 
 
 def _lines(value: Mapping[str, Any], depth: int) -> Iterator[str]:

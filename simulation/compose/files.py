@@ -49,7 +49,6 @@ from simulation.compose.document import (
     PartyService,
     broker_memory_mebibytes_max,
     compose_document,
-    party_module,
     yaml_text,
 )
 from simulation.networks.attached import FORMAT_VERSION as ATTACHED_FORMAT_VERSION
@@ -63,6 +62,7 @@ from simulation.networks.attached import (
     story_digest,
 )
 from simulation.networks.files import toml_lines
+from simulation.networks.party_process import party_module
 from simulation.plan import Plan
 from simulation.scenario import Scenario
 

@@ -15,6 +15,7 @@ import bus
 from bus.control.client import ControlClient
 from bus.control.wire import UnixAddress
 from bus.errors import EnvironmentFailed
+from bus.identifiers import SECRETARIAT
 from bus.settings import child_environment
 
 ready_seconds_max: Final = 60.0
@@ -112,3 +113,10 @@ class PartyProcess:
             return ""
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
         return f"{self.party}: {lines[-1][:_line_characters_max]}" if lines else ""
+
+
+def party_module(party: str, *, has_profile: bool) -> str:
+    """Return the module that runs a party's process."""
+    if party == SECRETARIAT:
+        return "secretariat"
+    return "simulation.networks.hosted_node" if has_profile else "ncb_nodes"

@@ -26,7 +26,7 @@ from simulation.evidence.store_copies import StoreCopy
 from simulation.networks.counters import Activities
 from simulation.networks.files import NetworkFiles, lay_out, write_settings, write_trust
 from simulation.networks.network import ControlPort
-from simulation.networks.party_process import PartyProcess
+from simulation.networks.party_process import PartyProcess, party_module
 from simulation.networks.run_broker import GivenBus, PrivateBus, RunBroker, open_broker
 from simulation.networks.stepped import SteppedParties, quiet_seconds_max
 from simulation.plan import Plan
@@ -59,7 +59,10 @@ class RabbitMQNetwork:
         self._topology = network_topology(scenario.members)
         self._processes = {
             party: PartyProcess(
-                party, _module(scenario, party), files.settings(party), files.console(party)
+                party,
+                party_module(party, has_profile=party in scenario.profiles),
+                files.settings(party),
+                files.console(party),
             )
             for party in (SECRETARIAT, *scenario.members)
         }
@@ -216,12 +219,6 @@ class RabbitMQNetwork:
                     return EnvironmentFailed(process.why_it_ended())
             await asyncio.sleep(_look_seconds)
         return error
-
-
-def _module(scenario: Scenario, party: str) -> str:
-    if party == SECRETARIAT:
-        return "secretariat"
-    return "simulation.networks.hosted_node" if party in scenario.profiles else "ncb_nodes"
 
 
 async def _folder_guardian(folder: Path) -> GuardianLink:

@@ -1,20 +1,9 @@
-"""What every acceptance test may ask for: a RabbitMQ to start, found here or fetched once."""
-
-import sys
-from functools import partial
+"""What every acceptance test may ask for beside the fixtures of all tests."""
 
 import pytest
 
 from bus.pki.keystore import PkiFolder
-from simulation.broker.fetch import find_or_fetch
-from simulation.broker.server_tree import ServerTree
 from tests.acceptance.broker_support import new_pki
-
-
-@pytest.fixture(scope="session")
-def server_tree() -> ServerTree:
-    """The installed RabbitMQ, or the fetched one in the user's cache."""
-    return find_or_fetch(partial(print, file=sys.stderr))
 
 
 @pytest.fixture(scope="session")

@@ -102,10 +102,10 @@ def test_rolled_back_message_takes_its_gathered_rows_with_it() -> None:
     gathered = database.buffered("INSERT INTO notes VALUES (?)").rows
     with database.transaction():
         gathered.append(("before",))
-        savepoint = database.savepoint()
+        database.savepoint()
         gathered.append(("refused",))
         database.execute("INSERT INTO notes VALUES ('refused directly')")
-        database.roll_back_to(savepoint)
+        database.roll_back()
         gathered.append(("after",))
         database.release()
     assert database.execute("SELECT text FROM notes").fetchall() == [("before",), ("after",)]

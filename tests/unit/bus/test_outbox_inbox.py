@@ -187,14 +187,27 @@ class TestInbox:
         """Another message may take the place of the one undone."""
         undone, kept = diffusion(label="undone"), diffusion(label="kept")
         with stores.database.transaction():
-            savepoint = stores.database.savepoint()
+            stores.database.savepoint()
             self.take_up(stores, undone, Outcome.APPLIED)
-            stores.database.roll_back_to(savepoint)
+            stores.database.roll_back()
             stores.database.release()
             assert stores.inbox.known_digest("XA", undone.message_id) is None
             self.take_up(stores, kept, Outcome.APPLIED)
             assert stores.inbox.known_digest("XA", undone.message_id) is None
             assert stores.inbox.known_digest("XA", kept.message_id) == kept.digest
+
+    def test_query_within_an_undone_message_leaves_those_before_it(self, stores: Stores) -> None:
+        """A query has gathered rows written, and only those of its own message are undone."""
+        before, undone = diffusion(label="before"), diffusion(label="undone")
+        with stores.database.transaction():
+            self.take_up(stores, before, Outcome.APPLIED)
+            stores.database.savepoint()
+            self.take_up(stores, undone, Outcome.APPLIED)
+            assert stores.inbox.header("XA", undone.message_id) is not None
+            stores.database.roll_back()
+            stores.database.release()
+        assert stores.inbox.known_digest("XA", undone.message_id) is None
+        assert stores.inbox.known_digest("XA", before.message_id) == before.digest
 
     def test_inbox_keeps_the_signed_header_and_no_body(self, stores: Stores) -> None:
         """The row is the tombstone's evidence and survives deletion."""

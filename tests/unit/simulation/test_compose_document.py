@@ -8,9 +8,9 @@ from simulation.compose.document import (
     Owner,
     PartyService,
     compose_document,
-    party_module,
     yaml_text,
 )
+from simulation.networks.party_process import party_module
 
 PARTIES = [
     PartyService("IPSG", "secretariat"),
